@@ -265,9 +265,21 @@ def _publish(args: argparse.Namespace) -> int:
             judgement = _judge(args, settings, bundle, champion=champion, control=control, pinned=pinned)
     asked, who = Asked.by(settings.gate), args.by or settings.promote.by
     with ledger_of(settings) as ledger:
-        evidence = gate(judgement, asked, release.tries_so_far(registry, ledger))
-        policy = release.policy_of(asked)
-        version = release.publish(registry, ledger, bundle, judgement, evidence, policy=policy, who=who, try_it=try_it)
+
+        def judged(judgement: Judgement) -> Evidence:
+            return gate(judgement, asked, release.tries_so_far(registry, ledger))
+
+        version, evidence = release.publish(
+            registry,
+            ledger,
+            bundle,
+            judgement,
+            judged(judgement),
+            policy=release.policy_of(asked),
+            who=who,
+            try_it=try_it,
+            gate=judged,
+        )
         warn_open(ledger)
     verdict = "passed the gate" if evidence.passed else "did not pass the gate: " + "; ".join(evidence.reasons)
     show(

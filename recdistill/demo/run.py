@@ -209,7 +209,7 @@ def _story(
     ) as chapter:
         ledger = opened.open_ledger(settings, log)
         ending.callback(ledger.close)
-        version = release.publish(
+        version, _ = release.publish(
             registry,
             ledger,
             bundle,

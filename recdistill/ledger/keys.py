@@ -113,27 +113,32 @@ NO_KEYS: Final = Keys()
 def make_key(folder: Path, name: str) -> Key:
     """Makes a key pair. Only the owner can read the private file.
 
+    Each file is written whole or not at all, the private one first. If a run was killed between the two, the next one
+    makes the public file of the private key that is there.
+
     Raises:
         ConfigError: The name is not allowed, a key of this name exists, or the folder cannot be written.
     """
     if not NAME.fullmatch(name):
         raise ConfigError(f"{name!r}: not the name of a key; use up to 64 letters, digits, '.', '_' and '-'")
     serialization, ed25519 = _library()
-    private = ed25519.Ed25519PrivateKey.generate()
-    secret = private.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    public = private.public_key()
-    text = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     path = folder / f"{name}{PRIVATE}"
+    there = path.with_suffix(PUBLIC)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if path.with_suffix(PUBLIC).exists():  # perhaps that of a colleague
-            there = path.with_suffix(PUBLIC)
+        if there.exists():  # perhaps that of a colleague
             raise ConfigError(f"{there}: there is a key of this name already; choose another name")
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            file.write(secret)
-        path.with_suffix(PUBLIC).write_bytes(text)
+        if path.exists():
+            private = _left(path)
+        else:
+            private = ed25519.Ed25519PrivateKey.generate()
+            secret = private.private_bytes(
+                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            )
+            _put(path, secret, 0o600)
+        public = private.public_key()
+        text = public.public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
+        _put(there, text, 0o644)
     except FileExistsError as e:
         if not folder.is_dir():
             raise ConfigError(f"{folder}: is not a folder; set keys.directory to another place") from e
@@ -141,6 +146,34 @@ def make_key(folder: Path, name: str) -> Key:
     except OSError as e:
         raise ConfigError(f"{folder}: a key cannot be written there ({e.strerror}); choose another folder") from e
     return Key(_id(public), name, path)
+
+
+def _left(path: Path) -> Ed25519PrivateKey:
+    """The private key whose public file is missing."""
+    try:
+        private = _read_private(path)
+    except ConfigError as e:
+        again = "if `recdistill keys make` was stopped there, delete this file and type the same again"
+        raise ConfigError(f"{e}; {again}") from e
+    _draft(path).unlink(missing_ok=True)
+    log_.warning("%s was there without its .pub, as after a run that was stopped; the .pub is made now", path)
+    return private
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.part")
+
+
+def _put(path: Path, data: bytes, mode: int) -> None:
+    """Writes a file whole or not at all. Raises FileExistsError if it is there."""
+    draft = _draft(path)
+    draft.unlink(missing_ok=True)
+    with os.fdopen(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    os.link(draft, path)  # unlike a rename, it never writes over a file
+    draft.unlink()
 
 
 def open_keys(folder: Path | None, *, signer: str = "", required: Required = "auto") -> Keys:

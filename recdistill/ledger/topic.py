@@ -35,7 +35,7 @@ from recdistill.ledger.entry import Entry, write_entry
 from recdistill.ledger.keys import Keys
 from recdistill.ledger.note import digest, write
 from recdistill.ledger.state import State
-from recdistill.stream import LEDGER, STANDARD_CONFIGS, Log, Message, Source, Stage
+from recdistill.stream import LEDGER, STANDARD_CONFIGS, Log, Message, Source, Stage, up_to
 
 STAGE: Final = "ledger"
 READ: Final = 1000
@@ -229,5 +229,4 @@ def newest_head(log: Log, keys: Keys) -> str:
 
 
 def _to_the_end(source: Source) -> Iterator[Message]:
-    while source.position()[LEDGER] < source.bounds(LEDGER)[1]:
-        yield from source.read(READ, WAIT_S)
+    return up_to(source, LEDGER, source.bounds(LEDGER)[1], READ)

@@ -33,6 +33,7 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Final
 
+from recdistill.errors import Interrupted
 from recdistill.hops import Counts
 from recdistill.judge import Judgement
 from recdistill.ledger import NO_KEYS, Ledger
@@ -179,7 +180,7 @@ def run(
     if known is None:  # stopped while waiting
         return counts
     queue = Queue(log, {version.content_hash for version in known}, min_lists, counts)
-    window = HeldOutWindow(log, held_out, after_us=taught_us)
+    window = HeldOutWindow(log, held_out, after_us=taught_us, stop=stop.is_set)
     rule: Again[MadeBundle] = Again(lists=again_lists, seconds=again_s, most=again_most)
     queue.look()
     added = Added(controls)
@@ -215,18 +216,18 @@ def run(
                 progress=progress,
             )
             added.take(judgement)
-            evidence = gate(judgement)
             return publish(
                 registry,
                 ledger,
                 bundle,
                 judgement,
-                evidence,
+                gate(judgement),
                 policy=policy,
                 who=by,
                 promotes=automatic,
                 try_it=try_it,
-            ), evidence
+                gate=gate,
+            )
 
     rounds = Rounds(registry, ledger, queue, window, rule, judged)
     rounds.counts, rounds.tell, rounds.by, rounds.automatic = counts, tell, by, automatic
@@ -264,7 +265,10 @@ def run(
 
     try:
         while not stop.is_set():
-            did = waits.for_registry(one_round)
+            try:
+                did = waits.for_registry(one_round)
+            except Interrupted:  # it was told to stop while it read: the next one reads again
+                break
             if not did:
                 if drain:
                     break

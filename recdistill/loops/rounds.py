@@ -120,7 +120,7 @@ class Rounds:
 
     def _took(self, made: MadeBundle, *, drain: bool) -> bool:
         """Judges a bundle and promotes it, where it may be. False: it has to wait."""
-        name, beside = made.content_hash[:12], self._ledger.state.champion
+        name, beside = made.content_hash[:12], self._registry.aliases().get(CHAMPION)
         if not self._registry.holds(made.content_hash):
             self._give_up(made, f"bundle {name} was announced, but the registry does not hold it")
             return True
@@ -146,11 +146,12 @@ class Rounds:
         self.counts["failed_gate"] += not evidence.passed
         passed(self.counts, "judged", made.event_us)
         _say(version, evidence)
-        if evidence.passed and self.automatic and self._ledger.look().champion != beside:
-            # Perhaps a person has rolled back meanwhile: this verdict says nothing of the champion of now.
+        # Perhaps a person has rolled back meanwhile, or moved the alias in MLflow: this verdict says nothing of the
+        # champion of now. The alias is asked, because the ledger learns of such a move only at the next look.
+        moved = evidence.passed and self.automatic and self._registry.aliases().get(CHAMPION) != beside
+        if moved or not self._decide(made, version, evidence, beside):
             log_.warning("version %s is judged again: the champion changed while it was judged", version.number)
             return True
-        self._decide(made, version, evidence)
         self._queue.done(made)  # not before: a registry that goes away in between must not lose the promotion
         return True
 
@@ -163,10 +164,13 @@ class Rounds:
             evidence = self._registry.evidence(version.number)
             if evidence is not None and evidence.passed:
                 log_.warning("version %s passed, and its promoter ended before it was promoted", version.number)
-                self._decide(made, version, evidence)
+                # By the ledger nothing has changed since it was judged: this champion it was judged beside.
+                if not self._decide(made, version, evidence, self._ledger.state.champion):
+                    log_.warning("version %s is not promoted: the champion is another one by now", version.number)
         self.left = None
 
-    def _decide(self, made: MadeBundle, version: Version, evidence: Evidence) -> None:
+    def _decide(self, made: MadeBundle, version: Version, evidence: Evidence, beside: str | None) -> bool:
+        """Does what the verdict says. False: the champion is no longer the one that it was judged beside."""
         facts = {"model": self._registry.name, "version": version.number, "bundle": made.content_hash}
         if evidence.passed:
             self._rule.passed()
@@ -176,34 +180,36 @@ class Rounds:
         if not self.automatic:
             if evidence.passed:
                 self.tell("passed", facts)
-            return
+            return True
         if not evidence.passed:  # its verdict is in the ledger, and was told
             self.counts["refused"] += 1
-            return
+            return True
         if self.canaries is not None and self.canaries.begin(version.number):
             self.counts["canaries"] += 1
-            return
-        expect = self._registry.aliases().get(CHAMPION)
+            return True
         try:
             promote(
                 self._registry,
                 self._ledger,
                 version.number,
-                expect=expect,
+                expect=beside,
                 who=self.by,
                 why="passed the gate",
                 policy=self.policy,
             )
         except Refused as e:
+            if self._registry.aliases().get(CHAMPION) not in (beside, version.number):
+                return False
             self.counts["refused"] += 1
             log_.warning("version %s: %s", version.number, e)
             self.tell("refused", {**facts, "reasons": e.reasons})
-            return
+            return True
         self.counts["promoted"] += 1
         self.look_now()
         passed(self.counts, "promoted", made.event_us)
         log_.info("version %s is the champion", version.number)
-        self.tell("promoted", {**facts, "before": expect})
+        self.tell("promoted", {**facts, "before": beside})
+        return True
 
     def try_on(self, log: Log, plan: Plan | None) -> None:
         """What passed the gate is tried on a share of the users first. None: it is not."""

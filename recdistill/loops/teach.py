@@ -180,12 +180,16 @@ def run_linear(
 def note(teacher: Path, latest_list: str) -> None:
     """Writes down, beside a teacher's folder, the time of the latest list that it learnt from.
 
+    A kill leaves the note that was there: without one, the judge would take lists that the teacher has seen.
+
     Raises:
         TeacherError: It cannot be written.
     """
     path = _note_of(teacher)
+    draft = path.with_name(f".{path.name}.part")
     try:
-        path.write_text(json.dumps({"latest_list": latest_list}) + "\n", encoding="utf-8")
+        draft.write_text(json.dumps({"latest_list": latest_list}) + "\n", encoding="utf-8")
+        draft.replace(path)
     except OSError as e:
         raise TeacherError(f"{path}: cannot be written ({e.strerror})") from e
 

@@ -65,13 +65,18 @@ def make_trainer(
         previous=loss.previous,
         previous_every=loss.previous_every,
         comparable="scale" if watch is None else watch.comparable,
-        watch=None if watch is None else Watch(**msgspec.structs.asdict(watch)),
+        watch=None if watch is None else Watch(**msgspec.structs.asdict(watch), numbers=_numbers(spec)),
         batch=batch,
         replay=loss.replay_lists,
         power=loss.sampled_power,
         position_cap=loss.position_cap,
         head=loss.soft_head,
     )
+
+
+def _numbers(spec: FeatureSpec) -> list[str]:
+    """The fields of the context that are numbers."""
+    return [name for name, field in spec.context.items() if field.kind == "number"]
 
 
 def recipe_of(

@@ -93,7 +93,7 @@ def run(
 ) -> Counter[str]:
     """Runs the translator over the settings' topics; see `recdistill.loops.translate`."""
     chosen = settings.translate
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return translate.run(
             log,
             theirs_of(settings),

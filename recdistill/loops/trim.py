@@ -4,6 +4,9 @@ A record stays while one of these holds: it is younger than `keep_s`; a stage ha
 student still rests on it; the newest announced bundle is still to be judged on it. A topic that no stage has read yet
 stays whole. `items`, `bundles` and the dead letters stay whole too: they are small, and their oldest records count.
 
+What a stage needs is counted in offsets, so no clock can remove it. The age needs a clock. If it jumps ahead while a
+process runs, it is believed only after a day (`Clock`): what is removed does not come back when it is set right.
+
 It knows nothing of SQLite.
 
 Example:
@@ -35,6 +38,12 @@ TOPICS: Final = ("impressions", "rankings", "feedback", "examples", "held-out")
 _STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
 _WRITES: Final = "import-"
 """An import keeps how far it came under the name of a position. It reads nothing."""
+HOUR_S: Final = 3600.0
+"""A clock that is set ahead by less is believed at once."""
+
+DAY_S: Final = 86_400.0
+"""A clock that jumped ahead is believed after so long."""
+
 _STEP: Final = 20_000
 """Offsets removed at a time, so that stages can write in between."""
 
@@ -70,6 +79,36 @@ class Trimmed(Struct):
     beginning: int
     removed: int
     kept_for: str
+
+
+class Clock:
+    """The time now. A jump ahead is believed only when it has lasted for a day; a jump back at once.
+
+    Args:
+        wall: Seconds since 1970.
+        steady: Seconds that never jump.
+    """
+
+    def __init__(self, wall: Callable[[], float] = time.time, steady: Callable[[], float] = time.monotonic) -> None:
+        self._wall, self._steady = wall, steady
+        self._ahead_s = wall() - steady()
+        self._jumped_s: float | None = None  # since when the wall clock is ahead
+
+    def __call__(self) -> int:
+        """Microseconds since 1970."""
+        now_s = self._steady()
+        ahead_s = self._wall() - now_s
+        if ahead_s <= self._ahead_s + HOUR_S:
+            self._ahead_s, self._jumped_s = ahead_s, None
+        elif self._jumped_s is None:
+            self._jumped_s = now_s
+            log_.warning(
+                "the clock has jumped ahead by %.0f s; if it stays so for a day, the topics are trimmed by it",
+                ahead_s - self._ahead_s,
+            )
+        elif now_s - self._jumped_s >= DAY_S:
+            self._ahead_s, self._jumped_s = ahead_s, None
+        return round((now_s + self._ahead_s) * 1e6)
 
 
 def run(
@@ -115,7 +154,9 @@ def run(
     return done, file.shrink()
 
 
-def trimmed(log: Log, keep_days: float, tell: Callable[[str, dict[str, object]], None]) -> int:
+def trimmed(
+    log: Log, keep_days: float, tell: Callable[[str, dict[str, object]], None], *, clock_us: Callable[[], int]
+) -> int:
     """Trims a log that can be trimmed, and tells of it; the offsets removed. Where it cannot, nothing happens.
 
     A log that cannot be read at this moment is trimmed the next time.
@@ -123,7 +164,7 @@ def trimmed(log: Log, keep_days: float, tell: Callable[[str, dict[str, object]],
     if not isinstance(log, Trimmable):
         return 0
     try:
-        done, freed = run(log, log, keep_s=keep_days * 24 * 3600)
+        done, freed = run(log, log, keep_s=keep_days * 24 * 3600, clock_us=clock_us)
     except StreamError as e:
         log_.warning("the topics are not trimmed now: %s", e)
         return 0

@@ -71,7 +71,7 @@ def score(
     )
     if teacher is None:  # stopped while waiting
         return counts
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return score_from(
             log,
             teacher,
@@ -162,7 +162,7 @@ def join(
 ) -> Counter[str]:
     """Runs the joiner; with `flush` it closes every list at the end."""
     tick_s = silence_s(settings.join.tick_s, settings.distil.learn_within_s)
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return join_from(
             log,
             replace(settings.join, tick_s=tick_s),
@@ -234,7 +234,7 @@ def distil(
     if control := settings.distil.control:
         settings = as_control(settings)
     spec = FeatureSpec.load(Path(settings.features.file))
-    with closing(open_log(settings.log)) as log, ExitStack() as stack:
+    with closing(open_log(settings.log, stop.is_set)) as log, ExitStack() as stack:
         run = partial(
             distil_from,
             log,
@@ -366,7 +366,7 @@ def probe(
     from recdistill.loops import probe as loop
 
     chosen = settings.probe
-    with closing(open_log(settings.log)) as log:
+    with closing(open_log(settings.log, stop.is_set)) as log:
         return loop.run(
             log,
             champion_of(settings),
@@ -399,13 +399,13 @@ def promote(
     from recdistill.loops.teach import taught_us
     from recdistill.loops.tell import Tell, Teller, nobody
     from recdistill.loops.trainers import held_ahead_of
-    from recdistill.loops.trim import trimmed
+    from recdistill.loops.trim import Clock, trimmed
 
     asked = Asked.by(settings.gate)
     registry = open_registry(settings)
     teacher: Teacher | None = None if settings.teacher.kind == "logged" else open_teacher(settings.teacher)
     with ExitStack() as stack:
-        log = stack.enter_context(closing(open_log(settings.log)))
+        log = stack.enter_context(closing(open_log(settings.log, stop.is_set)))
         ledger = open_ledger(settings, log)
         tell: Tell = nobody
         if settings.tell.webhook and not drain:
@@ -413,6 +413,7 @@ def promote(
             teller = Teller(chosen.webhook, chosen.on, timeout_s=chosen.timeout_s, tries=chosen.tries, counts=counts)
             stack.callback(teller.close)
             tell = teller
+        trim = partial(trimmed, log, settings.topics.keep_days, tell, clock_us=Clock())
         return loop.run(
             log,
             registry,
@@ -437,7 +438,7 @@ def promote(
             again_s=settings.promote.again_s,
             again_most=settings.promote.again_most,
             tell=tell,
-            trim=partial(trimmed, log, settings.topics.keep_days, tell) if settings.topics.trim_every_s else None,
+            trim=trim if settings.topics.trim_every_s else None,
             trim_every_s=settings.topics.trim_every_s,
             try_it=trial_of(settings),
             canary=canary_of(settings),

@@ -95,15 +95,27 @@ class Holding:
         """Drops bundles, and deletes files that no bundle has named for a while; returns the bytes given back."""
         for content_hash in content_hashes:
             version = self._versions.of(content_hash)
-            if version is not None and str(version.version) in self._aliases.all().values():
+            if version is not None and self._aliased(version):
                 continue
-            self._store.drop(content_hash)
-            if version is not None:
-                files = Artifacts(self._runs.place(str(version.run_id)), self._connection.uri)
-                for folder in (FILES,) if WHERE in version.tags else (FILES, BUNDLE):
-                    files.delete(folder)
-                self._versions.tag(str(version.version), {WHERE: GONE})
+            back = self._store.drop(content_hash)
+            version = self._versions.of(content_hash)
+            if version is None:
+                continue
+            self._versions.tag(str(version.version), {WHERE: GONE})
+            # Somebody may have published this very bundle meanwhile. Who publishes looks at the store once more after
+            # the alias is set, and here the alias is looked at after the bundle is dropped: one of the two sees it.
+            if self._aliased(version):
+                back()
+                here = STORE if self._store.has(content_hash) else ""
+                self._versions.tag(str(version.version), {WHERE: here})
+                continue
+            files = Artifacts(self._runs.place(str(version.run_id)), self._connection.uri)
+            for folder in (FILES,) if WHERE in version.tags else (FILES, BUNDLE):
+                files.delete(folder)
         return self._store.sweep(grace_s)
+
+    def _aliased(self, version: ModelVersion) -> bool:
+        return str(version.version) in self._aliases.all().values()
 
     def _download(self, content_hash: str, uri: str, into: Path) -> None:
         if not uri.startswith(IN_RUN):
@@ -111,4 +123,4 @@ class Holding:
             return
         run_id, _, folder = uri.removeprefix(IN_RUN).partition("/")
         artifacts = Artifacts(self._runs.place(run_id), self._connection.uri)
-        download(artifacts, content_hash, f"{folder}/{MANIFEST}", lambda name, _: f"{folder}/{name}", into)
+        download(artifacts, content_hash, f"{folder}/{MANIFEST}", lambda name, _: [f"{folder}/{name}"], into)

@@ -75,6 +75,11 @@ class Publishing:
                 links = self._runs.links(run_id, report, extra_files)
                 self._versions.say(number, verdict + "; ".join(evidence.reasons) + judged, links)
             self._aliases.nominate(number)
+        # Who gives space back may have dropped this very bundle just before the alias was set.
+        if not self._store.has(content_hash) or self._versions.get(number).tags.get(WHERE) != STORE:
+            self._store.put(bundle)
+            self._runs.log_files(run_id, bundle.path / MANIFEST, evidence, report, extra_files)
+            self._versions.tag(number, {WHERE: STORE})
         return as_version(self._versions.get(number), self._aliases.all())
 
     def show(self, number: str, path: Path) -> None:

@@ -3,6 +3,7 @@
 | path | holds |
 | --- | --- |
 | `blobs/HH/SHA256` | a file of one or more bundles; HH, the first two digits, keeps each folder small |
+| `blobs/HH/SHA256-RANDOM` | the same file once more: the first copy was condemned when it was needed again |
 | `bundles/CONTENT_HASH.json` | the manifest of a bundle, which names its files by size and digest |
 | `condemned.json` | digests that no manifest names, and since when |
 
@@ -14,6 +15,10 @@ Space is given back in two steps. `drop` takes manifests away. `sweep` finds the
 them. It deletes those that an earlier sweep noted at least `grace_s` seconds ago. So a file is safe that was sent a
 moment ago for a bundle whose manifest has not come yet. Only one process may drop and sweep; any number may put and
 fetch.
+
+Nobody counts on a copy that is noted: who needs the file sends another copy. A sweep writes its notes before it looks
+at the names for the last time, and a put writes its manifest before it looks at the notes for the last time. So one of
+the two sees the other, wherever either is stopped in between.
 
 It knows nothing of versions, nor of which bundles are worth keeping.
 
@@ -27,10 +32,11 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import logging
+import secrets
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -60,6 +66,29 @@ def blob_path(sha256: str) -> str:
     return f"{BLOBS}/{sha256[:2]}/{sha256}"
 
 
+def _digest(name: str) -> str:
+    """The digest of a file, from the name of a copy of it."""
+    return name.partition("-")[0]
+
+
+def _useless(sizes: Mapping[str, int], noted: Container[str], named: Mapping[str, int]) -> list[str]:
+    """The copies that nobody needs.
+
+    No manifest names them, or there is another copy beside them that is whole and not condemned.
+
+    Args:
+        sizes: Every copy by its path, with its size.
+        noted: The copies that are condemned.
+        named: Digests and sizes of the files that a manifest names.
+    """
+    digests = {path: _digest(path.rpartition("/")[2]) for path in sizes}
+    kept: dict[str, str] = {}
+    for path, digest in sorted(digests.items()):
+        if path not in noted and sizes[path] == named.get(digest):
+            kept.setdefault(digest, path)
+    return [path for path, digest in digests.items() if digest not in named or kept.get(digest, path) != path]
+
+
 class Store:
     """The bundles of one registered model. Methods raise what MLflow raises: callers stand inside `Connection.talk`.
 
@@ -78,7 +107,7 @@ class Store:
         return self._opened
 
     def put(self, bundle: BundleFolder, *, again: bool = False) -> int:
-        """Sends what the store does not have of a bundle, the manifest last.
+        """Sends what the store does not have of a bundle, the manifest last. A condemned file counts as missing.
 
         Args:
             bundle: What to send.
@@ -93,16 +122,18 @@ class Store:
         files = {entry.sha256: (bundle.path / name, entry) for name, entry in bundle.manifest.files.items()}
         content_hash, sent = bundle.content_hash, 0
         for _ in range(ATTEMPTS):
-            for sha256 in files if again else self._missing(entry for _, entry in files.values()):
+            condemned = self._condemned()
+            for sha256 in files if again else self._missing((entry for _, entry in files.values()), condemned):
                 path, entry = files[sha256]
-                self._artifacts.send(path, f"{BLOBS}/{sha256[:2]}", sha256)
-                sent += entry.size
+                for name in self._names_for(sha256, condemned):
+                    self._artifacts.send(path, f"{BLOBS}/{sha256[:2]}", name)
+                    sent += entry.size
             if again or content_hash not in self.bundles():
                 self._artifacts.send(bundle.path / MANIFEST, BUNDLES, f"{content_hash}.json")
                 self._read.pop(content_hash, None)
             again = False
-            # A sweep may have deleted a file before this manifest named it. From now on it is named.
-            if not self._missing(entry for _, entry in files.values()):
+            # A sweep may have condemned a file before this manifest named it. From now on it is named.
+            if not self._missing((entry for _, entry in files.values()), self._condemned()):
                 return sent
         raise RegistryError(f"bundle {content_hash[:12]}: its files vanish from the store while they are sent")
 
@@ -119,7 +150,7 @@ class Store:
             BundleError: A file is not what the manifest says.
         """
         where = f"{BUNDLES}/{content_hash}.json"
-        download(self._artifacts, content_hash, where, lambda _, entry: blob_path(entry.sha256), into)
+        download(self._artifacts, content_hash, where, lambda _, entry: self._copies(entry), into)
 
     def bundles(self) -> dict[str, Manifest]:
         """The manifests that are there, by content hash. One that cannot be read is left out, with a warning."""
@@ -128,10 +159,29 @@ class Store:
         self._read = {content_hash: manifest for content_hash, manifest in found.items() if manifest is not None}
         return dict(self._read)
 
-    def drop(self, content_hash: str) -> None:
-        """Takes a bundle's manifest away. Its files stay until a sweep."""
-        self._artifacts.delete(f"{BUNDLES}/{content_hash}.json")
+    def drop(self, content_hash: str) -> Callable[[], None]:
+        """Takes a bundle's manifest away. Its files stay until a sweep.
+
+        Returns:
+            Puts the manifest back. Call it before a sweep, if at all.
+        """
+        name = f"{content_hash}.json"
+        there = name in self._artifacts.sizes(BUNDLES)
+        with tempfile.TemporaryDirectory() as scratch:
+            taken = Path(scratch, name)
+            if there:
+                self._artifacts.take(f"{BUNDLES}/{name}", taken)
+            manifest = taken.read_bytes() if there else b""
+        self._artifacts.delete(f"{BUNDLES}/{name}")
         self._read.pop(content_hash, None)
+
+        def back() -> None:
+            if manifest:
+                with tempfile.TemporaryDirectory() as scratch:
+                    Path(scratch, name).write_bytes(manifest)
+                    self._artifacts.send(Path(scratch, name), BUNDLES)
+
+        return back
 
     def sweep(self, grace_s: float, clock: Callable[[], float] = time.time) -> int:
         """Deletes files that no manifest has named for a while.
@@ -149,37 +199,48 @@ class Store:
             for name, size in self._artifacts.sizes(f"{BLOBS}/{shard}").items()
         }
         now, since = clock(), self._condemned()
-        nameless = set(sizes) - self._named()
-        noted = {path: min(now, since.get(path, now)) for path in nameless}
-        ripe: dict[str, list[str]] = defaultdict(list)
-        for path in sorted(path for path, first in noted.items() if now - first >= grace_s):
-            ripe[path.rpartition("/")[0]].append(path)
-        freed = 0
-        for paths in ripe.values():
-            # Asked again before each folder: a new bundle may have come that names one of these files.
-            named = self._named()
-            for path in paths:
-                if path not in named:
-                    self._artifacts.delete(path)
-                    freed += sizes[path]
-                del noted[path]
-        if noted != since:
+        noted = {path: min(now, since.get(path, now)) for path in _useless(sizes, since, self._named())}
+        if noted != since:  # before anything is deleted: see the header
             self._note(noted)
+        freed, left = 0, set(_useless(sizes, noted, self._named()))
+        for path in sorted(path for path in left if now - noted[path] >= grace_s):
+            self._artifacts.delete(path)
+            freed += sizes[path]
+            left.discard(path)
+        if left != set(noted):
+            self._note({path: noted[path] for path in left})
         return freed
 
-    def _named(self) -> set[str]:
-        return {blob_path(e.sha256) for m in self.bundles().values() for e in m.files.values()}
+    def _named(self) -> dict[str, int]:
+        """Digests and sizes of the files that a manifest names."""
+        return {e.sha256: e.size for m in self.bundles().values() for e in m.files.values()}
 
-    def _missing(self, entries: Iterable[FileEntry]) -> list[str]:
-        """Digests of the files that are not there, or not there whole."""
+    def _missing(self, entries: Iterable[FileEntry], condemned: Container[str] = ()) -> list[str]:
+        """Digests of the files that are not there, or not there whole, or only in copies that are condemned."""
         shards: dict[str, list[FileEntry]] = defaultdict(list)
         for entry in entries:
             shards[entry.sha256[:2]].append(entry)
         missing = []
-        for shard, there in shards.items():
+        for shard, wanted in shards.items():
             sizes = self._artifacts.sizes(f"{BLOBS}/{shard}")
-            missing += [entry.sha256 for entry in there if sizes.get(entry.sha256) != entry.size]
+            there = {
+                (_digest(name), size) for name, size in sizes.items() if f"{BLOBS}/{shard}/{name}" not in condemned
+            }
+            missing += [entry.sha256 for entry in wanted if (entry.sha256, entry.size) not in there]
         return missing
+
+    def _names_for(self, sha256: str, condemned: Container[str]) -> list[str]:
+        """Under which names a file is sent: as every copy that is there and not condemned, or as a copy of its own."""
+        folder = f"{BLOBS}/{sha256[:2]}"
+        names = [name for name in self._artifacts.sizes(folder) if _digest(name) == sha256]
+        usable = [name for name in names if f"{folder}/{name}" not in condemned]
+        return usable or [sha256 if blob_path(sha256) not in condemned else f"{sha256}-{secrets.token_hex(4)}"]
+
+    def _copies(self, entry: FileEntry) -> list[str]:
+        """Where a file may lie: first its copies that are whole, then its plain place."""
+        sizes = self._artifacts.sizes(f"{BLOBS}/{entry.sha256[:2]}")
+        whole = [name for name, size in sizes.items() if _digest(name) == entry.sha256 and size == entry.size]
+        return [f"{BLOBS}/{entry.sha256[:2]}/{name}" for name in sorted(whole)] or [blob_path(entry.sha256)]
 
     def _manifest(self, name: str, size: int) -> Manifest | None:
         content_hash = name.removesuffix(".json")
@@ -219,7 +280,7 @@ def download(
     artifacts: Artifacts,
     content_hash: str,
     manifest_path: str,
-    path_of: Callable[[str, FileEntry], str],
+    places_of: Callable[[str, FileEntry], Sequence[str]],
     into: Path,
 ) -> None:
     """Writes a bundle's files into an empty folder: first the manifest, then what it lists, in the sizes that it lists.
@@ -228,7 +289,8 @@ def download(
         artifacts: Where they lie.
         content_hash: Which bundle it must be.
         manifest_path: Where its manifest lies.
-        path_of: Where a file lies, from its name and its entry in the manifest.
+        places_of: Where a file may lie, from its name and its entry in the manifest. The next place is tried if one
+            has vanished, or holds something else.
         into: The folder.
 
     Raises:
@@ -239,17 +301,28 @@ def download(
     size = artifacts.sizes(folder).get(name)
     manifest = _take_manifest(artifacts, content_hash, manifest_path, size, into / MANIFEST)
     for file, entry in sorted(manifest.files.items()):
-        path = path_of(file, entry)
-        folder, _, name = path.rpartition("/")
-        size = artifacts.sizes(folder).get(name)
-        if size is not None and size != entry.size:
-            raise BundleError(
-                f"bundle {content_hash[:12]}: {file} has {size} bytes in the registry, its manifest says "
-                f"{entry.size}; publish the bundle again"
-            )
-        _take(artifacts, content_hash, path, size, into / file)
-        if digest_of(into / file) != entry.sha256:
-            raise BundleError(f"bundle {content_hash[:12]}: {file} was changed in the registry; publish it again")
+        *others, last = places_of(file, entry)
+        for path in others:
+            try:
+                _take_file(artifacts, content_hash, path, entry, into / file)
+                break
+            except (_Gone, BundleError) as e:
+                log_.info("another copy is tried: %s", e)
+        else:
+            _take_file(artifacts, content_hash, last, entry, into / file)
+
+
+def _take_file(artifacts: Artifacts, content_hash: str, path: str, entry: FileEntry, into: Path) -> None:
+    folder, _, name = path.rpartition("/")
+    size = artifacts.sizes(folder).get(name)
+    if size is not None and size != entry.size:
+        raise BundleError(
+            f"bundle {content_hash[:12]}: {into.name} has {size} bytes in the registry, its manifest says "
+            f"{entry.size}; publish the bundle again"
+        )
+    _take(artifacts, content_hash, path, size, into)
+    if digest_of(into) != entry.sha256:
+        raise BundleError(f"bundle {content_hash[:12]}: {into.name} was changed in the registry; publish it again")
 
 
 def _take_manifest(artifacts: Artifacts, content_hash: str, path: str, size: int | None, into: Path) -> Manifest:

@@ -33,7 +33,7 @@ from recdistill.judge import (
     misfits,
     write_report,
 )
-from recdistill.ledger import Ledger
+from recdistill.ledger import Ledger, Writer
 from recdistill.linear import Asked
 from recdistill.progress import Progress
 from recdistill.records import Example
@@ -274,13 +274,15 @@ def publish(
     report: Path | None = None,
     device: Path | None = None,
     try_it: Callable[..., None] | None = None,
-) -> Version:
+    gate: Callable[[Judgement], Evidence] | None = None,
+) -> tuple[Version, Evidence]:
     """Registers a judged bundle with its evidence, report and device file. It becomes the candidate.
 
     A device file cannot hash text, so a bundle with text in its context has none.
 
     What the judge found is written to the ledger first, before there is a version. A version without such an entry is
-    never promoted.
+    never promoted. If another judge was quicker, it has spent a part of the error of the year that the verdict does not
+    know of. Then the gate is asked again, so that two judges never spend the same part.
 
     Args:
         registry: The registry.
@@ -294,6 +296,11 @@ def publish(
         report: File of the report. None: it is written now, to a temporary file.
         device: Where the device file is written. None: to a temporary file.
         try_it: Tries bundle and device file in a separate process first: `try_it(bundle, device=path)`.
+        gate: Gives the verdict again. Called only if another judge has written to the ledger since `evidence` was made
+            with it. None: nobody else judges.
+
+    Returns:
+        The version, and the verdict that was written.
 
     Raises:
         BundleError: Bundle or device file does not run as it should. Nothing is registered.
@@ -301,11 +308,8 @@ def publish(
     from recdistill.device import export_device
 
     registry.check(bundle, evidence)  # nothing is written about a judgement of something else
+    known = len(ledger.state.judged)  # so many judgements the verdict knows of
     with tempfile.TemporaryDirectory() as folder:
-        if report is None:
-            report = Path(folder) / "report.html"
-            numbers = {one.content_hash: one.number for one in registry.versions()}
-            write_report(judgement, report, evidence, past=history_of(ledger.look(), numbers, (judgement, evidence)))
         files = [device or Path(folder) / "device.onnx"]
         if any(field.kind == "text" for field in bundle.spec.context.values()):
             files = []
@@ -313,20 +317,38 @@ def publish(
             export_device(bundle, file)
         if try_it is not None:
             try_it(bundle, **({"device": files[0]} if files else {}))
-        as_writer(
-            ledger,
-            lambda writer: note_judged(writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes),
-        )
+        page = report or Path(folder) / "report.html"
+
+        def write_page() -> None:
+            if report is None:
+                numbers = {one.content_hash: one.number for one in registry.versions()}
+                write_report(judgement, page, evidence, past=history_of(ledger.look(), numbers, (judgement, evidence)))
+
+        def noted(writer: Writer) -> bool:
+            mine = ledger.tried()
+            if mine is not None and mine.kind == "judged":  # the log has the entry, but its answer was lost
+                return True
+            if gate is not None and len(ledger.state.judged) > known:
+                return False
+            note_judged(writer, ledger, judgement, evidence, policy=policy, who=who, promotes=promotes)
+            return True
+
+        write_page()
+        ledger.forget()
+        while not as_writer(ledger, noted) and gate is not None:
+            known = len(ledger.state.judged)
+            evidence = gate(judgement)
+            write_page()
         version = registry.publish(
             bundle,
             evidence,
-            report=report,
+            report=page,
             extra_files=files,
             parameters=_parameters(bundle),
             metrics=evidence.metrics,
         )
         registry.say(version.number, "", {HEAD: ledger.head()})
-        return version
+        return version, evidence
 
 
 def _parameters(bundle: Bundle) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from typing import Any, Final
 from recdistill.bundle import Bundle
 from recdistill.errors import DecodeError, OutOfRange
 from recdistill.records import Item, decode_item, newer
-from recdistill.stream import ITEMS, Log
+from recdistill.stream import ITEMS, Log, up_to
 
 log_ = logging.getLogger(__name__)
 
@@ -46,13 +46,12 @@ def newcomers(log: Log, bundle: Bundle) -> list[Item]:
             source.seek({ITEMS: bundle.manifest.content.base_position})
         except OutOfRange:  # the position is gone (retention, or another log), so the whole topic is read
             source.seek({ITEMS: source.bounds(ITEMS)[0]})
-        while source.position()[ITEMS] < source.bounds(ITEMS)[1]:
-            for message in source.read(_READ, 0.2):
-                try:
-                    item = decode_item(message.key, message.value)
-                except DecodeError as e:
-                    log_.debug("%s offset %d left out: %s", message.tp, message.offset, e)
-                    continue
-                if item.id not in known and (held := newer(found.get(item.id), item)) is not None:
-                    found[item.id] = held
+        for message in up_to(source, ITEMS, source.bounds(ITEMS)[1], _READ):
+            try:
+                item = decode_item(message.key, message.value)
+            except DecodeError as e:
+                log_.debug("%s offset %d left out: %s", message.tp, message.offset, e)
+                continue
+            if item.id not in known and (held := newer(found.get(item.id), item)) is not None:
+                found[item.id] = held
     return [item for item in found.values() if not item.withdrawn]

@@ -29,6 +29,7 @@ from recdistill.stream import (
     Place,
     TopicPartition,
     cut_at,
+    up_to,
     write_position,
     write_time,
 )
@@ -152,14 +153,11 @@ def _newest(log: Log, parts: Mapping[TopicPartition, tuple[int, int]]) -> Iterat
     with closing(log.source(list(parts))) as source:
         for tp, (begin, end) in parts.items():
             source.seek({tp: begin})
-            while source.position()[tp] < end:
-                for message in source.read_from(tp, READ, 0.2):
-                    if message.offset >= end:
-                        break
-                    try:
-                        yield decode(Example, message.value)
-                    except DecodeError as e:
-                        _pass_over(message, e)
+            for message in up_to(source, tp, end, READ):
+                try:
+                    yield decode(Example, message.value)
+                except DecodeError as e:
+                    _pass_over(message, e)
 
 
 def stopped_at(log: Log, bundle: Bundle) -> LanePosition:

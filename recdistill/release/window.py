@@ -18,13 +18,14 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from collections.abc import Callable
 from contextlib import closing
 from typing import Final, NamedTuple
 
 from recdistill.errors import DecodeError, OutOfRange
 from recdistill.judge import outlook
 from recdistill.records import Example, decode, may_be_served, may_have_label
-from recdistill.stream import HELD_OUT, Log, Message, Source
+from recdistill.stream import HELD_OUT, Log, Message, Source, up_to
 
 log_ = logging.getLogger(__name__)
 
@@ -96,10 +97,13 @@ class HeldOutWindow:
         log: The log. It may have no such topic yet: then the window is empty.
         most: How many lists at most.
         after_us: Lists up to this time are left out, because a teacher has learnt from them. None: no list is left out.
+        stop: Whether the process was told to stop. Then reading ends with `Interrupted`.
     """
 
-    def __init__(self, log: Log, most: int, *, after_us: int | None = None) -> None:
-        self._log, self._most, self._after_us = log, most, after_us
+    def __init__(
+        self, log: Log, most: int, *, after_us: int | None = None, stop: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._log, self._most, self._after_us, self._stop = log, most, after_us, stop
         self._lists: deque[HeldList] = deque(maxlen=most)
         self._most_served = min(_SERVED * most, _MOST_SERVED)
         self._served: deque[HeldList] = deque(maxlen=self._most_served)
@@ -219,12 +223,8 @@ class HeldOutWindow:
 
     def _read(self, source: Source, until: int) -> list[HeldList]:
         """The lists from the source's position up to an offset."""
-        found: list[HeldList] = []
-        while source.position()[HELD_OUT] < until:
-            messages = source.read_from(HELD_OUT, min(READ, until - source.position()[HELD_OUT]), 0.2)
-            held = (self._held(message) for message in messages if message.offset < until)
-            found += [one for one in held if one is not None]
-        return found
+        held = map(self._held, up_to(source, HELD_OUT, until, READ, stop=self._stop))
+        return [one for one in held if one is not None]
 
     def _held(self, message: Message) -> HeldList | None:
         if not message.value:

@@ -17,7 +17,7 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-Source = Literal["personal", "popular", "mixed"]
+Source = Literal["personal", "popular", "mixed", "general"]
 
 
 class Answer(Struct, frozen=True, kw_only=True):
@@ -47,8 +47,9 @@ class RecommendAnswer(Answer, frozen=True, kw_only=True):
         Source,
         Meta(
             description="How the items were found. personal: for this user. popular: the model knows nothing of this "
-            "request, so these are popular items. mixed: popular items first, then personal ones, because there were "
-            "too few popular ones."
+            "request, so these are popular items. mixed: popular items first, then other ones, because there were "
+            "too few popular ones. general: the model knows nothing of this request either, and no popular item may be "
+            "in the answer, or the items were given: they are in the order of the model for anybody."
         ),
     ]
     unknown_history: Annotated[

@@ -182,7 +182,7 @@ class Recommender:
                 RankAnswer(
                     items=items,
                     scores=scores[order].tolist(),
-                    source="personal",
+                    source="personal" if users.known_B[row] else "general",
                     bundle=self.bundle.content_hash,
                     overlay=state.position,
                     unknown_history=int(users.unknown_B[row]),
@@ -276,11 +276,14 @@ class Recommender:
 def _best(
     state: State, user_D: Floats, k: int, allowed_T: Mask, *, known: bool, more: int
 ) -> tuple[Slots, Floats, Source]:
-    """The best k allowed slots and some more. If nothing is known about the user, popular items come first."""
+    """The best k allowed slots and some more. If nothing is known about the user, popular items come first.
+
+    If no popular item is allowed either, the model orders the items for anybody, and the answer says so.
+    """
     most = k + more
     liked = state.popular[allowed_T[state.popular]][:most]
     if known or not len(liked):
-        return *state.shelf.search(user_D, most, allowed_T), "personal"
+        return *state.shelf.search(user_D, most, allowed_T), "personal" if known else "general"
     slots: Slots = liked
     source: Source = "popular"
     if len(liked) < most:

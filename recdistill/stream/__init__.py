@@ -23,6 +23,7 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from recdistill.stream.contract import (
@@ -61,6 +62,7 @@ from recdistill.stream.standard import (
     STANDARD_CONFIGS,
     standard_topics,
 )
+from recdistill.stream.up_to import up_to
 
 if TYPE_CHECKING:
     from recdistill.config import LogSettings
@@ -113,17 +115,19 @@ __all__ = [
     "say_look_now",
     "standard_topics",
     "suggest",
+    "up_to",
     "write_made",
     "write_position",
     "write_time",
 ]
 
 
-def open_log(settings: LogSettings) -> Log:
+def open_log(settings: LogSettings, stop: Callable[[], bool] = lambda: False) -> Log:
     """Opens the log that the settings name.
 
     Args:
         settings: The section `[log]`.
+        stop: Whether the process was told to stop. Then a broker that is silent is not waited for any longer.
 
     Raises:
         ConfigError: An option that this kind of log does not have.
@@ -132,7 +136,7 @@ def open_log(settings: LogSettings) -> Log:
     if settings.kind == "kafka":
         from recdistill.stream.kafka import KafkaLog
 
-        return KafkaLog(settings.brokers, prefix=settings.prefix, options=settings.options)
+        return KafkaLog(settings.brokers, prefix=settings.prefix, options=settings.options, stop=stop)
     from recdistill.stream.embedded import EmbeddedLog
 
     return EmbeddedLog(settings.path, prefix=settings.prefix, options=settings.options)

@@ -26,6 +26,7 @@ from recdistill.stream.contract import Source, Stage
 from recdistill.stream.lanes import LanePosition
 from recdistill.stream.letters import Delivery, Outgoing, deliver
 from recdistill.stream.standard import BUNDLES
+from recdistill.stream.up_to import up_to
 
 READ = 500
 """Announcements read at a time."""
@@ -98,14 +99,13 @@ def made_bundles(source: Source) -> tuple[list[MadeBundle], list[str]]:
     """
     found: dict[str, MadeBundle] = {}
     unreadable = []
-    while source.position()[BUNDLES] < source.bounds(BUNDLES)[1]:
-        for message in source.read(READ, 0.2):
-            try:
-                made = read_made(message.value)
-            except DecodeError as e:
-                unreadable.append(f"{message.tp} offset {message.offset}: {e}")
-            else:
-                found.setdefault(made.content_hash, made)
+    for message in up_to(source, BUNDLES, source.bounds(BUNDLES)[1], READ):
+        try:
+            made = read_made(message.value)
+        except DecodeError as e:
+            unreadable.append(f"{message.tp} offset {message.offset}: {e}")
+        else:
+            found.setdefault(made.content_hash, made)
     return list(found.values()), unreadable
 
 

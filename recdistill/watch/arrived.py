@@ -41,6 +41,10 @@ class Arrived:
     """The student's scores of the candidates, before it learns from these lists."""
     times_B: Ints | None = None
     """When each list was shown, in microseconds; 0 where that is not known. None: of none it is."""
+    numbers: frozenset[str] = frozenset()
+    """The fields of the context that are numbers: their second column says whether there is one.
+
+    A vector of two numbers looks the same."""
 
     @cached_property
     def at(self) -> Ints:

@@ -37,7 +37,7 @@ Example:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -75,6 +75,7 @@ class Watch:
         least: How much agreement is enough, as a share of what the teacher, or the others, had.
         release: How many lists a teacher in quarantine is compared over before the student may learn from it again.
         drift_lists: Lists of the reference that the stream itself is compared with; 0: nobody looks.
+        numbers: The fields of the context that are numbers, see `Arrived`.
     """
 
     def __init__(
@@ -87,9 +88,11 @@ class Watch:
         least: float = 0.5,
         release: int = 300,
         drift_lists: int = 2000,
+        numbers: Iterable[str] = (),
     ) -> None:
         self.comparable, self.spread, self.act = comparable, spread, act
         self.probation, self.least, self.release, self.drift_lists = probation, least, release, drift_lists
+        self.numbers = frozenset(numbers)
         self.now = State()
         self.counts: Counter[str] = Counter()
         """`normalised` (jumps of a scale), `quarantined_lists`, the same by reason, `probation_lists`, `drift_inputs`,
@@ -111,7 +114,9 @@ class Watch:
             times_B: When each list was shown, in microseconds; 0: not known. None: of none it is.
         """
         if self.drift_lists:
-            arrived = Arrived(first=self.now.at, lists=lists, student_BL=student_BL, times_B=times_B)
+            arrived = Arrived(
+                first=self.now.at, lists=lists, student_BL=student_BL, times_B=times_B, numbers=self.numbers
+            )
             for found, counted in self.now.drifts.observe(arrived, block=max(1, self.drift_lists // REFERENCE)):
                 self.counts[counted] += 1
                 self.drifted.append(str(found))

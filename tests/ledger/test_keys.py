@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.kills import Killed, die_at
 
 from recdistill.errors import ConfigError
 from recdistill.ledger import NO_KEYS, list_keys, make_key, open_keys
@@ -81,3 +82,42 @@ def test_the_public_key_of_a_colleague_is_never_written_over(tmp_path: Path) -> 
     assert (mine / "ada.pub").read_bytes() == text
     with pytest.raises(ConfigError, match=r"ada\.pub: is not a folder; set keys\.directory to another place"):
         make_key(mine / "ada.pub", "ada")
+
+
+@pytest.mark.parametrize("after", [False, True])
+def test_a_run_that_was_killed_anywhere_is_finished_by_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: bool
+) -> None:
+    """Whatever is left there: nobody else can read a secret, and the same command again makes a pair that signs."""
+    for nth in range(1, 50):
+        folder = tmp_path / str(nth)
+        with monkeypatch.context() as patch:
+            calls = die_at(patch, nth, after=after)
+            try:
+                make_key(folder, "ada")
+            except Killed:
+                pass
+            else:
+                assert calls() == nth - 1
+                break
+        left = [path for path in folder.iterdir() if ".pub" not in path.name] if folder.exists() else []
+        assert all(path.stat().st_mode & 0o077 == 0 for path in left), left
+        secret = {path.read_bytes() for path in left if path.name == "ada.key"}
+        if (folder / "ada.pub").exists():
+            with pytest.raises(ConfigError, match=r"ada\.pub: there is a key of this name already"):
+                make_key(folder, "ada")
+        else:
+            made = make_key(folder, "ada")
+            assert (made.id, made.path) == (list_keys(folder)[0].id, folder / "ada.key")
+        keys = open_keys(folder)
+        key, signature = keys.sign(b"figures")
+        assert (keys.names[key], keys.verify(key, b"figures", signature)) == ("ada", "")
+        assert secret <= {(folder / "ada.key").read_bytes()}  # a key that was made stays the key
+    assert nth > 10
+
+
+def test_half_a_private_key_says_what_to_do(tmp_path: Path) -> None:
+    """Older versions did not write the file whole."""
+    (tmp_path / "ada.key").write_text("-----BEGIN PRIVATE KEY-----\nMC4CAQ")
+    with pytest.raises(ConfigError, match=r"ada\.key: not a private key .*; if .* delete this file and type the same"):
+        make_key(tmp_path, "ada")

@@ -26,7 +26,7 @@ from recdistill.errors import CheckpointError, LogChanged, RegistryError, Teache
 from recdistill.hops import Counts
 from recdistill.judge import Asked, Judgement, gate, write_report
 from recdistill.ledger import NO_KEYS, Ledger
-from recdistill.loops import promote, queue
+from recdistill.loops import promote, queue, rounds
 from recdistill.loops.announce import Announcer
 from recdistill.loops.feed import feed
 from recdistill.loops.tell import Teller
@@ -550,9 +550,9 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shelf:
     """Judging itself is tested above; here a verdict is given by hand."""
     monkeypatch.setattr(promote, "judge", lambda log, bundle, most, **_: bundle)
 
-    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **more: Any) -> Version:
+    def published(registry: Shelf, ledger: Ledger, bundle: Bundle, _: Any, evidence: Evidence, **more: Any) -> Any:
         note(ledger, evidence, promotes=more["promotes"])
-        return registry.published(bundle, evidence)
+        return registry.published(bundle, evidence), evidence
 
     monkeypatch.setattr(promote, "publish", published)
     bundles = [make_student(seed=n).export(tmp_path / str(n), base_position=0) for n in range(2)]
@@ -652,10 +652,13 @@ def test_what_was_decided_about_a_version_that_passed_is_not_decided_again(
     assert counts["promoted"] == 0, "once is enough"
 
 
+@pytest.mark.parametrize(
+    "how", ["rollback", "alias while it is judged", "alias after it was judged", "alias taken away"]
+)
 def test_a_version_is_judged_again_when_the_champion_changes_while_it_is_judged(
-    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
-    """A person who rolls back in these minutes is not overruled by a verdict beside the champion that was left."""
+    """A person who acts in these minutes is not overruled by a verdict beside the champion that was left."""
     one, two = shelf.bundles.values()
     announced = SimpleNamespace(put=lambda _: 0)
     made(held_log, announced, one)  # type: ignore[arg-type]
@@ -664,18 +667,55 @@ def test_a_version_is_judged_again_when_the_champion_changes_while_it_is_judged(
     shelf.made.append(("e" * 64, verdict(two)))
     made(held_log, announced, two)  # type: ignore[arg-type]
     beside: list[str | None] = []
+    persons = None if how == "alias taken away" else "2"
 
     def judge(log: Log, bundle: Bundle, most: int, **_: Any) -> Bundle:
         beside.append(shelf.champion)
-        if len(beside) == 1:
+        if len(beside) == 1 and how == "rollback":
             with contextlib.closing(Ledger(held_log, shelf.name, NO_KEYS)) as ledger:
                 release.change(shelf, ledger, "2", "e" * 64, expect="1", who="ada", why="complaints")  # type: ignore[arg-type]
+        elif len(beside) == 1 and how != "alias after it was judged":
+            shelf.champion = persons  # as MLflow's page does: nothing else knows of it
         return bundle
 
+    def promoted(registry: Any, *args: Any, **more: Any) -> Any:
+        if len(beside) == 1 and how == "alias after it was judged":
+            shelf.champion = persons
+        return release.promote(registry, *args, **more)
+
     monkeypatch.setattr(promote, "judge", judge)
+    monkeypatch.setattr(rounds, "promote", promoted)
     counts = looped(held_log, shelf, lambda counts: counts["promoted"] > 0, stop_after=20)
-    assert beside == ["1", "2"]
-    assert (shelf.champion, counts["promoted"], counts["judged"]) == ("3", 1, 2)
+    assert beside == ["1", persons]
+    assert (shelf.champion, counts["promoted"], counts["judged"], counts["refused"]) == ("3", 1, 2, 0)
+    with contextlib.closing(Ledger(held_log, shelf.name, NO_KEYS)) as ledger:
+        changes = [(one.kind, one.before, one.after) for one in ledger.look().changes]
+    theirs = "promote" if how == "rollback" else "by hand"
+    assert changes == [("promote", None, "1"), (theirs, "1", persons), ("promote", persons, "3")]
+
+
+def test_a_promoter_that_ended_does_not_make_the_next_one_overrule_a_person(
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Version 1 passed, and its promoter ended. A person sets the alias just before the next one promotes version 1."""
+    [bundle, other] = shelf.bundles.values()
+    made(held_log, SimpleNamespace(put=lambda _: 0), bundle)  # type: ignore[arg-type]
+
+    def ends(*_: Any, **__: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(rounds, "promote", ends)
+    with pytest.raises(KeyboardInterrupt):
+        looped(held_log, shelf, lambda _: False)
+
+    def promoted(registry: Any, *args: Any, **more: Any) -> Any:
+        shelf.made.append((other.content_hash, verdict(other)))
+        shelf.champion = "2"
+        return release.promote(registry, *args, **more)
+
+    monkeypatch.setattr(rounds, "promote", promoted)
+    counts = looped(held_log, shelf, lambda _: False, stop_after=3)
+    assert (shelf.champion, counts["promoted"], counts["judged"]) == ("2", 0, 0)
 
 
 def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not_wait(
@@ -686,6 +726,30 @@ def test_a_registry_that_stays_away_ends_the_promoter_and_a_drained_run_does_not
         looped(held_log, shelf, lambda _: False, patience_s=1e-9)
     with pytest.raises(RegistryError):
         looped(held_log, shelf, lambda _: False, patience_s=3600.0, drain=True)
+
+
+def test_a_promoter_that_is_told_to_stop_while_the_log_is_silent_ends(
+    held_log: Log, shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The log says that there are lists, and never sends one. Nobody ends the process with force."""
+    stop, real = threading.Event(), held_log.source
+
+    def source(tps: Any, *args: Any) -> Any:
+        found = real(tps, *args)
+        if "held-out" in {tp if isinstance(tp, str) else tp.topic for tp in tps}:
+
+            def silent(*_: Any) -> list[Any]:
+                stop.set()
+                return []
+
+            monkeypatch.setattr(found, "read_from", silent)
+        return found
+
+    monkeypatch.setattr(held_log, "source", source)
+    chosen: dict[str, Any] = {"gate": verdict, "min_lists": 20, "teacher": None, "wait_s": 0.0}
+    counts = promote.run(held_log, shelf, **chosen, stop=stop)  # type: ignore[arg-type]
+    assert stop.is_set()
+    assert counts["judged"] == 0
 
 
 def test_a_topic_that_is_deleted_while_a_bundle_is_judged_ends_the_promoter_and_gives_up_no_bundle(

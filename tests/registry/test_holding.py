@@ -6,7 +6,7 @@ import pytest
 from support.registries import judged, make_bundle
 
 from recdistill.errors import BundleError, RegistryError
-from recdistill.registry import BundleRef
+from recdistill.registry import BundleRef, Registry
 from recdistill.registry.runs import Runs
 from recdistill.registry.store import blob_path
 
@@ -101,3 +101,48 @@ def test_versions_from_before_the_store_go_on_being_fetched_promoted_and_given_b
         registry.fetch(registry.resolve(another), tmp_path / "cache")
     assert registry.publish(other, None).number == another
     assert registry.fetch(registry.resolve(another), tmp_path / "cache").content_hash == other.content_hash
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("uri", ["sqlite"], indirect=True)
+@pytest.mark.parametrize("stopped", ["give back", "publish"])
+def test_a_bundle_that_is_published_while_it_is_given_back_stays(registry, tmp_path, stopped):
+    """One of the two is stopped before each of its steps, and the other one does all of its work meanwhile."""
+    bundle, other = make_bundle(tmp_path / "a", "a"), make_bundle(tmp_path / "b", "b")
+    number = registry.publish(bundle, judged(bundle)).number
+    giver, publisher = (Registry(registry._connection.uri, registry.name) for _ in range(2))
+
+    def gives_back():
+        giver.give_back([bundle.content_hash], grace_s=0)
+
+    def publishes():
+        publisher.publish(bundle, judged(bundle))
+
+    outer, inner, who = (gives_back, publishes, giver) if stopped == "give back" else (publishes, gives_back, publisher)
+    steps = {"_versions": ("of", "tag"), "_aliases": ("all", "nominate"), "_store": ("drop", "sweep", "put", "has")}
+    for nth in range(1, 40):
+        registry.publish(other, judged(other))  # it is the candidate now, so the first bundle may be dropped
+        left = [nth]
+        with pytest.MonkeyPatch.context() as patch:
+            for part, names in steps.items():
+                for name in names:
+                    patch.setattr(getattr(who, part), name, meeting(getattr(getattr(who, part), name), left, inner))
+            outer()
+        if left[0] > 0:  # it has fewer steps
+            break
+        assert registry.aliases()["candidate"] == number
+        assert registry.has_bundle(number), nth
+        assert registry.fetch(registry.resolve(number), tmp_path / str(nth)).content_hash == bundle.content_hash
+    assert nth > 4
+
+
+def meeting(real, left, other):
+    """A step that lets another work happen first, if it is the nth."""
+
+    def step(*args, **more):
+        left[0] -= 1
+        if left[0] == 0:
+            other()
+        return real(*args, **more)
+
+    return step

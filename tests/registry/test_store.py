@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +145,82 @@ def test_a_file_without_a_name_has_its_time_of_grace(artifacts: Artifacts, bundl
     # What got a name in the meantime begins its grace anew when it loses it.
     store.drop(three.content_hash)
     assert store.sweep(60, clock=lambda: 1061.0) == 0
+
+
+class Meeting:
+    """Lets another work happen just before the nth call to the place."""
+
+    def __init__(self, inner: Artifacts, nth: int, other: Callable[[], object]) -> None:
+        self.inner, self.left, self.other = inner, nth, other
+
+    def __getattr__(self, name: str) -> Any:
+        real = getattr(self.inner, name)
+
+        def call(*args: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                self.other()
+            return real(*args)
+
+        return call
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stopped", ["sweep", "put"])
+@pytest.mark.parametrize("grace_s", [0.0, 60.0])
+def test_what_is_put_while_it_is_swept_is_whole(
+    tmp_path: Path, bundles: list[Bundle], stopped: str, grace_s: float
+) -> None:
+    """One of the two is stopped before each of its calls, and the other one does all of its work meanwhile."""
+    [bundle, other] = bundles[:2]
+    for nth in range(1, 500):
+        artifacts = Artifacts((tmp_path / str(nth)).as_uri(), "sqlite:///unused")
+        now_s = itertools.count(1000.0, 1000.0).__next__
+        done: list[str] = []
+
+        def put(place: Any, done: list[str] = done) -> None:
+            Store(lambda: place).put(bundle)
+            done.append("put")
+
+        def sweep(place: Any, done: list[str] = done, now_s: Callable[[], float] = now_s) -> None:
+            Store(lambda: place).sweep(grace_s, clock=now_s)
+            done.append("sweep")
+
+        store = Store(lambda at=artifacts: at)  # type: ignore[misc]
+        store.put(bundle)
+        store.put(other)
+        store.drop(bundle.content_hash)
+        if grace_s:
+            store.sweep(grace_s, clock=now_s)  # its files are condemned, and the next sweep deletes them
+        outer, inner = (sweep, put) if stopped == "sweep" else (put, sweep)
+        outer(Meeting(artifacts, nth, partial(inner, artifacts)))
+        if len(done) == 1:  # it has fewer calls
+            break
+        assert store.has(bundle.content_hash)
+        for _ in range(2):  # a later sweep takes nothing that is needed, and all else
+            store.sweep(0.0)
+        place = tmp_path / f"got-{nth}"
+        place.mkdir()
+        store.fetch(bundle.content_hash, place)
+        assert open_bundle(place).content_hash == bundle.content_hash
+        assert store.has(other.content_hash)
+        copies = [name.partition("-")[0] for name in there(artifacts)]
+        assert sorted(copies) == sorted(digests(bundle, other)), "a copy too many stays for ever"
+    assert nth > 10
+
+
+def test_a_damaged_copy_does_not_hide_a_whole_one(tmp_path: Path, bundles: list[Bundle]) -> None:
+    artifacts = Artifacts((tmp_path / "store").as_uri(), "sqlite:///unused")
+    [bundle, *_] = bundles
+    store = Store(lambda: artifacts)
+    store.put(bundle)
+    name, entry = next(iter(bundle.manifest.content.files.items()))
+    artifacts.send(bundle.path / name, f"blobs/{entry.sha256[:2]}", f"{entry.sha256}-0a0b0c0d")
+    (tmp_path / "other").write_bytes(bytes(entry.size))
+    artifacts.send(tmp_path / "other", f"blobs/{entry.sha256[:2]}", entry.sha256)
+    (tmp_path / "got").mkdir()
+    store.fetch(bundle.content_hash, tmp_path / "got")
+    assert open_bundle(tmp_path / "got").content_hash == bundle.content_hash
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from support.small_shop import Shop, open_stocked
 from recdistill import release
 from recdistill.bundle import Bundle
 from recdistill.features import Field
+from recdistill.judge import Asked, Judgement, gate
 from recdistill.judge.judgement import from_json
 from recdistill.records import Candidate, Event, Feedback, Impression, Item
-from recdistill.registry import Version
+from recdistill.registry import Evidence, Version
 from references.students import make_student, rich_spec
 
 ITEMS = 900
@@ -180,6 +182,9 @@ class Taken:
     def versions(self) -> list[Version]:
         return []
 
+    def judged(self) -> list[Evidence]:
+        return []
+
     def publish(self, bundle: Bundle, _: Any, *, extra_files: list[Path], parameters: dict[str, Any], **__: Any) -> Any:
         self.files, self.parameters = [path.name for path in extra_files], parameters
         return Version(
@@ -219,3 +224,64 @@ def test_a_bundle_with_text_in_its_context_is_registered_without_a_device_file(t
 def test_a_recipe_in_a_strange_form_is_no_parameter(tmp_path: Path, recipe: object) -> None:
     bundle = make_student().export(tmp_path / "bundle", provenance={"recipe": recipe})
     assert taken(tmp_path, bundle)[0].parameters == {}
+
+
+def judges_at_once(tmp_path: Path, bundles: list[Bundle]) -> list[Evidence]:
+    """Several judges: each has its verdict, and stops before the ledger until the next judge has finished.
+
+    Returns:
+        What each of them wrote, as the ledger has it. The judge that was stopped first wrote last.
+    """
+    asked = Asked(error_a_year=0.05, tries_a_year=1)
+
+    def judge(waiting: list[Bundle]) -> None:
+        bundle, *others = waiting
+        registry: Any = Taken()
+        judgement = msgspec.structs.replace(make_judgement(), content_hash=bundle.content_hash)
+        with closing(ledger_at(tmp_path, "shop")) as ledger:
+
+            def verdict(judgement: Judgement) -> Evidence:
+                return gate(judgement, asked, release.tries_so_far(registry, ledger))
+
+            _, said = release.publish(
+                registry,
+                ledger,
+                bundle,
+                judgement,
+                verdict(judgement),
+                try_it=lambda _: judge(others) if others else None,
+                gate=verdict,
+            )
+            last = ledger.look().judged[-1]
+            assert (said.allotted, said.looks) == (last.allotted, last.looks)  # what it returns is what it wrote
+
+    judge(bundles)
+    with closing(ledger_at(tmp_path, "shop")) as ledger:
+        found = [ledger.read(one.offset) for one in ledger.look().judged]
+    return [msgspec.convert(one.entry.facts["evidence"], Evidence) for one in found if one and one.entry]
+
+
+def without_device(tmp_path: Path, seed: int) -> Bundle:
+    spec = rich_spec()
+    spec = msgspec.structs.replace(spec, context={**spec.context, "query": Field("text", capacity=16, max_values=4)})
+    return make_student(12, seed=seed, spec=spec).export(tmp_path / str(seed))
+
+
+@pytest.mark.slow
+def test_judges_at_once_together_spend_no_more_than_a_year_allows(tmp_path: Path) -> None:
+    """Each of twenty verdicts was made when nothing was spent. Alone, each may spend a thirteenth of the error."""
+    found = judges_at_once(tmp_path, [without_device(tmp_path, n) for n in range(20)])
+    assert len(found) == 20
+    assert found[0].allotted == pytest.approx(0.05 / 13)
+    assert sum(one.allotted for one in found) < 0.05
+    spent = 0.0
+    for tries, one in enumerate(found):  # the rule of docs/promotion.md, worked by hand
+        assert one.allotted == pytest.approx((0.05 - spent) / (13 * (1 + tries)))
+        spent += one.allotted
+
+
+def test_two_judges_of_one_bundle_use_its_first_and_its_second_look(tmp_path: Path) -> None:
+    """The looks of a candidate get a half, a quarter and so on of its part: two first looks would be all of it."""
+    bundle = without_device(tmp_path, 0)
+    one, two = judges_at_once(tmp_path, [bundle, bundle])
+    assert (one.looks, two.looks, one.allotted) == (1, 2, two.allotted)

@@ -31,6 +31,8 @@ class Calm:
         hour: The hour around which requests come.
         unknown: Share of events that the catalogue does not know.
         action: Chance of the second action.
+        told: Share of visits of people who have told their age.
+        east: Where people are on average: the first number of a vector of two, whose second number is always 0.
     """
 
     fame: int = 0
@@ -42,6 +44,8 @@ class Calm:
     hour: int = 12
     unknown: float = 0.02
     action: float = 0.2
+    told: float = 1.0
+    east: float = 0.0
 
 
 def stream(seed: int, lists: int, *, shift: Calm | None = None, at: int = 0, calm: Calm | None = None) -> Arrived:
@@ -78,6 +82,7 @@ def joined(one: Arrived, two: Arrived) -> Arrived:
         lists=Lists(**{**lists, "requests": Requests(**requests)}),  # type: ignore[arg-type]
         student_BL=np.concatenate([one.student_BL, two.student_BL]),
         times_B=np.concatenate([one.times_B, two.times_B]),
+        numbers=one.numbers,
     )
 
 
@@ -100,6 +105,7 @@ def cut(whole: Arrived, size: int) -> list[Arrived]:
                 lists=replace(Lists(**lists), requests=Requests(**requests)),
                 student_BL=whole.student_BL[rows],
                 times_B=whole.times_B[rows],
+                numbers=whole.numbers,
             )
         )
     return found
@@ -130,12 +136,22 @@ def _part(seed: int, first: int, count: int, like: Calm) -> Arrived:
     again_B = np.arange(count) % 2 == 1  # a label that comes later: the list before it, once more
     times_B = (first + np.arange(count)) * SECOND_US + 10**15
     times_B = np.where(again_B, times_B - int(like.delay_s * SECOND_US), times_B)
+    age_B = random.normal(size=count)[visit_B]
+    unknown_B = random.binomial(EVENTS, like.unknown, count).astype(np.int32)
+    student_BL = taste_BL + like.error * random.normal(size=(count, LENGTH))
+    told_B = (random.random(count) < like.told)[visit_B]
+    east_B = like.east + random.normal(size=count)[visit_B]
+    context = {
+        "hour": hours_B1,
+        "age": np.stack([np.where(told_B, age_B, 0), told_B], 1),
+        "place": np.stack([east_B, np.zeros(count)], 1),
+    }
     requests = Requests(
         history_slots_BH=history_BH,
         history_actions_BH=actions_BH,
         history_ages_BH=np.zeros_like(actions_BH),
-        context={"hour": hours_B1, "age": np.stack([random.normal(size=count)[visit_B], np.ones(count)], 1)},
-        unknown_B=random.binomial(EVENTS, like.unknown, count).astype(np.int32),
+        context=context,
+        unknown_B=unknown_B,
     )
     ones_B = np.ones(count, np.float32)
     return Arrived(
@@ -152,6 +168,7 @@ def _part(seed: int, first: int, count: int, like: Calm) -> Arrived:
             offsets_BL=None,
             soft_B=~again_B,
         ),
-        student_BL=taste_BL + like.error * random.normal(size=(count, LENGTH)),
+        student_BL=student_BL,
         times_B=times_B,
+        numbers=frozenset({"age"}),
     )

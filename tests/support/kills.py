@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-CALLS = ("fsync", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
+CALLS = ("fsync", "link", "mkdir", "open", "rename", "replace", "rmdir", "unlink")
 """The calls that change a file or a name, and those that flush them to the disk."""
 
 

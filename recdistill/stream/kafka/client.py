@@ -44,6 +44,9 @@ Options = Mapping[str, str | int | float | bool]
 PATIENCE_S = 120.0
 """How long a broker may be away before that is an error."""
 
+GIVES_WAY_S = 3.0
+"""How long it is waited for if the process was told to stop."""
+
 REMIND_S = 10.0
 """How often the log says that this process is waiting."""
 
@@ -104,12 +107,14 @@ class Brokers:
     Args:
         servers: Bootstrap servers, `host:port,host:port`.
         options: Settings of kafka-python by its own names.
+        stop: Whether the process was told to stop. Then nobody waits long for a broker that is silent.
 
     Raises:
         ConfigError: An option does not exist or must not be set by the user, or there is no server.
     """
 
-    def __init__(self, servers: str, options: Options) -> None:
+    def __init__(self, servers: str, options: Options, stop: Callable[[], bool] = lambda: False) -> None:
+        self.stop = stop
         self._servers = [server.strip() for server in servers.split(",") if server.strip()]
         self._options = _typed(options)
         _check_options(self._options)
@@ -146,7 +151,34 @@ class Brokers:
             "allow_auto_create_topics": False,
             **({} if fetch_bytes is None else {"max_partition_fetch_bytes": fetch_bytes}),
         }
-        return KafkaConsumer(**self.settings(KafkaConsumer, ours))
+        return self.opened(lambda: KafkaConsumer(**self.settings(KafkaConsumer, ours)))
+
+    def opened(self, call: Callable[[], _T]) -> _T:
+        """Opens a client. That takes half a minute where a broker is silent; who is told to stop does not wait for it.
+
+        Raises:
+            StreamError: The process was told to stop, and the broker does not answer.
+        """
+        made: list[_T] = []
+        failed: list[BaseException] = []
+
+        def run() -> None:
+            try:
+                made.append(call())
+            except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
+                failed.append(error)
+
+        thread = threading.Thread(target=run, name="recdistill-kafka-open", daemon=True)
+        thread.start()
+        told_s: float | None = None
+        while thread.is_alive():
+            thread.join(0.1)
+            told_s = told_s if told_s is not None or not self.stop() else time.monotonic()
+            if told_s is not None and thread.is_alive() and time.monotonic() - told_s > GIVES_WAY_S:
+                raise StreamError(f"{self.where} does not answer, and this process was told to stop; check the brokers")
+        if failed:
+            raise failed[0]
+        return made[0]
 
     @contextmanager
     def explained(self, doing: str) -> Iterator[None]:
@@ -177,7 +209,10 @@ class Brokers:
         return Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop")
 
     def retry(self, call: Callable[[], _T]) -> _T:
-        """Calls until the broker answers, for two minutes at most. It says so in the log while it waits."""
+        """Calls until the broker answers, for two minutes at most. It says so in the log while it waits.
+
+        If the process was told to stop, it waits for seconds only.
+        """
         started = time.monotonic()
         reminded = started
         while True:
@@ -186,7 +221,7 @@ class Brokers:
             except (RetriableError, OSError, KeyError) as error:
                 # KeyError: an answer about the ends of partitions can lack one, and the client stumbles over that.
                 now = time.monotonic()
-                if now - started > PATIENCE_S:
+                if now - started > (GIVES_WAY_S if self.stop() else PATIENCE_S):
                     raise
                 if now - reminded >= REMIND_S or reminded == started:
                     log_.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, PATIENCE_S)

@@ -48,19 +48,27 @@ class KafkaLog:
         options: Settings of kafka-python by its own names, among them `security_protocol`, `sasl_mechanism`,
             `sasl_plain_username`, `sasl_plain_password`,
             `ssl_cafile`, `ssl_certfile`, `ssl_keyfile`, `compression_type`.
+        stop: See `open_log`.
 
     Raises:
         ConfigError: An option that does not exist, or that this module sets itself.
         StreamError: No broker answers.
     """
 
-    def __init__(self, brokers: str, *, prefix: str = "", options: Options | None = None) -> None:
+    def __init__(
+        self,
+        brokers: str,
+        *,
+        prefix: str = "",
+        options: Options | None = None,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.prefix = prefix
-        self.brokers = Brokers(brokers, options or {})
+        self.brokers = Brokers(brokers, options or {}, stop)
         self._namespace = Namespace(self.brokers, prefix)
         self._lock = threading.Lock()
         with self.brokers.explained("reach"):
-            self._admin = KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {}))
+            self._admin = self.brokers.opened(lambda: KafkaAdminClient(**self.brokers.settings(KafkaAdminClient, {})))
         self.cluster = str(self._ask("ask", self._admin.describe_cluster)["cluster_id"])
         self._warned = False
 

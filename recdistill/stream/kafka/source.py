@@ -21,7 +21,7 @@ from kafka.errors import LogTruncationError, OffsetOutOfRangeError, RetriableErr
 
 from recdistill.errors import OutOfRange, StreamError
 from recdistill.stream.contract import LogIdentity, Message, Position, TopicPartition
-from recdistill.stream.kafka.client import REMIND_S
+from recdistill.stream.kafka.client import GIVES_WAY_S, REMIND_S
 from recdistill.stream.kafka.namespace import Namespace
 from recdistill.stream.kafka.there import Topics
 from recdistill.stream.problems import out_of_range
@@ -184,7 +184,7 @@ class KafkaSource:
                 found = {}
         if found:
             self._answered = time.monotonic()
-        elif time.monotonic() - self._answered > 3 * REMIND_S:
+        elif time.monotonic() - self._answered > (GIVES_WAY_S if self._brokers.stop() else 3 * REMIND_S):
             # An empty answer looks the same as no answer. So ask a question that always has an answer.
             self._bounds(list(self._wire)[:1])
         return {

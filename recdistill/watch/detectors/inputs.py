@@ -1,9 +1,10 @@
 """Inputs: do the lists that arrive still look as they did?
 
 It follows which items are in the lists, and which came last in the histories; the newest action; how long lists and
-histories are; each value of the context; and which share of a history the catalogue does not know. One entry of each
-list is counted, because the entries of one list are no independent draws. All but the last are compared in cells
-(`watch.cells`): items fall into 32 cells by their slot. A shift of taste moves the shares, and one new item does not.
+histories are; each value of the context, of a vector its first number; and which share of a history the catalogue does
+not know. One entry of each list is counted, because the entries of one list are no independent draws. All but the last
+are compared in cells (`watch.cells`): items fall into 32 cells by their slot. A shift of taste moves the shares, and
+one new item does not.
 
 It knows nothing of teachers, labels or the student.
 
@@ -92,7 +93,7 @@ def _quantities(arrived: Arrived) -> Iterator[tuple[str, Ints, npt.NDArray[np.bo
         yield "history lengths", _steps((requests.history_slots_BH >= 0).sum(1)), all_B
     for name, values_BM in requests.context.items():
         if values_BM.shape[1]:
-            yield f"context.{name}", _of_context(values_BM), all_B
+            yield f"context.{name}", _of_context(values_BM, number=name in arrived.numbers), all_B
 
 
 def _steps(lengths_B: npt.NDArray[np.integer]) -> Ints:
@@ -100,11 +101,15 @@ def _steps(lengths_B: npt.NDArray[np.integer]) -> Ints:
     return np.asarray(np.floor(2 * np.log2(1.0 + lengths_B)), np.int64)
 
 
-def _of_context(values_BM: npt.NDArray[np.generic]) -> Ints:
-    """Cells of the first value: 0 where there is none; rows by their number, numbers in steps of .6 deviations."""
+def _of_context(values_BM: npt.NDArray[np.generic], *, number: bool) -> Ints:
+    """Cells of the first value: 0 where there is none; rows by their number, numbers in steps of .6 deviations.
+
+    A number says itself whether there is one. A vector of zeros is as one that is not there.
+    """
     first_B = values_BM[:, 0]
     if np.issubdtype(first_B.dtype, np.integer):
         rows_B = first_B.astype(np.int64)
         return np.where(rows_B >= 0, 1 + rows_B % CELLS, 0)
     steps_B = 1 + np.clip(np.floor((first_B.astype(np.float64) + 5.0) / 0.625), 0, 15).astype(np.int64)
-    return np.where(values_BM[:, 1] == 0, 0, steps_B) if values_BM.shape[1] == 2 else steps_B
+    there_B = values_BM[:, 1] != 0 if number else (values_BM != 0).any(1)
+    return np.where(there_B, steps_B, 0)
