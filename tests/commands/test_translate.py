@@ -69,6 +69,23 @@ def test_check_shows_what_messages_mean_and_writes_nothing(capsys: pytest.Captur
         assert everything(log, "impressions") == []
 
 
+def test_a_topic_of_ours_is_refused_before_anything_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a prefix, `topics create` would take a company's own `impressions` for ours, and say nothing."""
+    Path("shop.toml").write_text('[[translate.topics]]\ntopic = "impressions"\nmappings = ["views.map.toml"]\n')
+    monkeypatch.setenv("RECDISTILL__LOG__PREFIX", "")
+    for argv in (("topics", "create"), ("translate", "--check")):
+        code, _, err = typed(capsys, *argv, "--config", "shop.toml")
+        assert code == 2, err
+        assert "'impressions' is a topic of recdistill itself" in err
+        assert "set log.prefix" in err
+    with closing(open_log(LogSettings())) as log:
+        assert "rankings" not in log.topics()
+    monkeypatch.setenv("RECDISTILL__LOG__PREFIX", "new.")
+    assert typed(capsys, "topics", "create", "--config", "shop.toml")[0] == 0
+
+
 def test_it_translates_once_also_where_a_field_has_got_another_name(capsys: pytest.CaptureFixture[str]) -> None:
     code, out, _ = typed(capsys, "translate", "--drain", *ONE)
     assert (code, out.strip()) == (0, "6 messages, 4 impressions, 1 passed_over, 1 dead_letters, 1 batches")
@@ -88,7 +105,7 @@ def test_it_translates_once_also_where_a_field_has_got_another_name(capsys: pyte
         (("--topic", "web.views"), 2, "--topic: needs a mapping"),
         (("--mapping", "views.map.toml"), 2, "--mapping: goes with --topic"),
         (("--topic", "web.view", "--mapping", "views.map.toml"), 4, "did you mean /web.views?"),
-        (("--topic", "shop.items", "--mapping", "views.map.toml"), 2, "'items' is a topic of recdistill itself"),
+        (("--topic", "shop.items", "--mapping", "views.map.toml"), 2, "'shop.items' is a topic of recdistill itself"),
         (("--topic", "web.views", "--mapping", "nowhere.toml"), 2, "nowhere.toml"),
         ((*ONE, "--format", "avro"), 2, "a topic of Avro or protobuf needs its schema"),
         (("--topic", "web.views", "--mapping", "half.toml"), 2, "has no column 'time', which impressions need"),
