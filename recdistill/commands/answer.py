@@ -31,11 +31,19 @@ def _serve_options(parser: Parser) -> None:
         metavar="DIR",
         help="serve the bundle in this folder; no registry is needed (default: serve the champion of the registry)",
     )
+    parser.add_argument(
+        "--port",
+        type=between(0, 65_535),
+        metavar="N",
+        help="port to answer on; 0: a free one (default: the setting rank.port, 8080 unless you set it)",
+    )
 
 
 def _serve(args: argparse.Namespace) -> int:
     from recdistill.loops import endpoint
 
+    if args.port is not None:
+        args.changes.append(f"rank.port={args.port}")
     settings = settings_of(args)
 
     def started(host: str, port: int) -> None:
@@ -270,7 +278,7 @@ VERBS = (
         "registry. It never loads torch. Settings: [rank], [registry], [log].",
         examples=(
             "serve",
-            "serve --set rank.port=9000",
+            "serve --port 9000",
             "serve --bundle recdistill-data/student/bundles/step-000002000",
         ),
         options=_serve_options,

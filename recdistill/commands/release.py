@@ -16,10 +16,21 @@ from typing import TYPE_CHECKING
 from recdistill.commands.foreign import try_first
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.ledger import ledger_of, there, warn_open
-from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
+from recdistill.commands.verb import (
+    MOST_OF_A_REASON,
+    PLACES,
+    Bar,
+    Parser,
+    Verb,
+    between,
+    newest_bundle,
+    place,
+    settings_of,
+    show,
+)
 from recdistill.errors import DataError, RecdistillError, Refused, UsageError
 from recdistill.given import read_bytes
-from recdistill.text import printable
+from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
     from recdistill.bundle import Bundle
@@ -416,7 +427,7 @@ def _versions(args: argparse.Namespace) -> int:
         aliases = ", ".join(version.aliases)
         lines.append(f"{version.number:>4}  {version.content_hash[:12]}  {version.created_at}  {passed:10}  {aliases}")
         if version.reason:
-            lines.append("      " + printable(version.reason, "")[:160])
+            lines.append("      " + printable(cut(version.reason, MOST_OF_A_REASON), ""))
     show(
         args,
         {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(changes), "ledger_absent": absent},

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
 
 EXIT_INTERRUPTED = 130
 
+MOST_OF_A_REASON = 600
+"""Characters of a reason in a list of many: two refused checks are whole, a verdict of all checks is cut."""
+
 
 class Parser(argparse.ArgumentParser):
     """A parser whose errors are one sentence. For an unknown option it names what is like it."""

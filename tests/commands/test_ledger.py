@@ -78,6 +78,7 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     assert [one["n"] for one in listed] == list(range(1, 10))
     assert "rolled-back  version 1, before 2     bert" in shop("ledger")
     assert [one["n"] for one in shop.json("ledger list 2")["entries"]] == [5, 6, 7, 8]
+    assert "the ledger has no entry about version 9" in shop("ledger list 9")
     found = shop.json("ledger verify")
     assert (found["entries"], found["unsigned"], found["troubles"], found["differs"]) == (9, 9, [], "")
     assert found["heads"] == 2
@@ -87,6 +88,17 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     assert "the champion is version 1, not version 2 as expected" in shop.errors
     shop("rollback --why again", code=7)
     assert "version 2 was rolled back to 1 already, by bert" in shop.errors
+
+
+def test_a_version_that_was_only_judged_has_its_entry_and_a_reason_is_whole(shop: Shop) -> None:
+    """An entry of a judgement names the content: the version is registered after it."""
+    publish(shop, "one")
+    for asked in ("1", "candidate"):
+        assert [one["kind"] for one in shop.json(f"ledger list {asked}")["entries"]] == ["judged"]
+    why = f"{'the season begins, ' * 20}and that is the end"
+    shop("promote", "1", "--why", why)
+    assert why in shop("ledger list 1")
+    assert why in shop("versions")
 
 
 def test_an_edited_number_is_refused(shop: Shop) -> None:
