@@ -47,14 +47,27 @@ def _bundle_option(parser: Parser) -> None:
         nargs="?",
         type=Path,
         metavar="BUNDLE",
-        help="folder of a bundle (default: the newest in distil.directory)",
+        help="folder of a bundle, or a version of the registry: its number, champion, candidate or previous "
+        "(default: the newest in distil.directory)",
     )
 
 
+_WORDS = ("champion", "candidate", "previous", "canary")
+
+
 def _bundle(args: argparse.Namespace, settings: Settings) -> Bundle:
+    return _opened(args.bundle or newest_bundle(settings.distil.directory), settings)
+
+
+def _opened(given: Path, settings: Settings) -> Bundle:
+    """The bundle of a folder or, where no folder has this name, of a version in the registry."""
     from recdistill.bundle import open_bundle
 
-    return open_bundle(args.bundle or newest_bundle(settings.distil.directory))
+    name = str(given)
+    if given.exists() or not (name.isdecimal() or name.startswith("@") or name in _WORDS):
+        return open_bundle(given)
+    registry = _registry(settings)
+    return registry.fetch(registry.resolve(name), Path(settings.registry.cache))
 
 
 # evaluate
@@ -71,8 +84,8 @@ def _evaluate_options(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="BUNDLE",
-        help="also judge this bundle, on the same lists. Lists that one of the two has learnt are left out (default: "
-        "only one bundle)",
+        help="also judge this bundle or version, on the same lists, and say how far the two are apart. Lists that one "
+        "of the two has learnt are left out (default: only one bundle)",
     )
     parser.add_argument(
         "--until",
@@ -93,14 +106,13 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, gate, to_json, write_report
     from recdistill.release import history_of
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
-    bundle, others = _bundle(args, settings), [open_bundle(path) for path in args.beside]
+    bundle, others = _bundle(args, settings), [_opened(path, settings) for path in args.beside]
     try_first(settings, bundle, *others)
     judgement = _judge(args, settings, bundle, beside=others, until=args.until, seed=args.seed)
     evidence = gate(judgement, Asked.by(settings.gate))
@@ -182,6 +194,8 @@ def _judge(
 
 
 def _table(judgement: Judgement, evidence: Evidence) -> str:
+    from recdistill.judge import STUDENT
+
     lines = [f"{judgement.lists:,} held-out lists, {judgement.catalogue:,} items, bundle {judgement.content_hash[:12]}"]
     if (part := judgement.part) is not None:
         lines.append(f"learnt: up to {part.learnt}")
@@ -197,6 +211,13 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         figures = (quality.metrics[name] for name in shown)
         row = "".join(f"{f.mean:10.4f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
         lines.append(f"{quality.name:20}{row}")
+    for one in judgement.differences:
+        if one.a == STUDENT and one.b.startswith("beside ") and one.metric == shown[0]:
+            by = one.interval
+            lines.append(
+                f"student less {one.b.removeprefix('beside ')}, on the same lists: {by.mean:+.4f} {one.metric} "
+                f"(95% interval {by.low:+.4f} to {by.high:+.4f})"
+            )
     if (served := judgement.served) is not None:
         lines += ["", f"{served.lists:,} served lists, {served.explored:,} with an item by a rare draw; labels a list:"]
         lines.append(f"{'as served':20}{served.value.mean:10.4f} [{served.value.low:.3f}, {served.value.high:.3f}]")
@@ -447,6 +468,7 @@ VERBS = (
         "[judge], [gate], [promote].",
         examples=(
             "evaluate --report report.html",
+            "evaluate candidate --beside champion",
             "evaluate --beside trial/bundles/step-0000000200 --until 2026-01-31",
             "evaluate bundles/step-2000 --gate",
             "evaluate --json > judgement.json",
@@ -459,7 +481,7 @@ VERBS = (
         purpose="Write the device file of a bundle: one ONNX file that answers on a phone or in a browser.",
         when="The device file takes ids of items and gives ids of items. It works wherever ONNX Runtime works. "
         "`recdistill recommend --device FILE` asks it.",
-        examples=("export", "export bundles/step-2000 --out shop.onnx"),
+        examples=("export", "export champion --out shop.onnx"),
         options=_export_options,
         run=_export,
     ),
