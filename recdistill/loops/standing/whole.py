@@ -172,7 +172,7 @@ def _drift(student: StudentAt) -> str:
         told.append(f"inputs: stability index {inputs[most]:.2f} at most, of {most}")
     if unknown is not None:
         told.append(f"{unknown:.1%} of events of unknown items")
-    if "rate" in labels:
+    if labels.get("rate", 1.0) < 1.0:  # where silent lists make no example, every list has a label, which says nothing
         told.append(f"{labels['rate']:.1%} of lists with a label")
     if "places" in labels:
         told.append(f"places {labels['places']:.2f}")

@@ -23,3 +23,13 @@ def test_only_the_student_of_the_settings_is_called_distil() -> None:
     both = [Backlog(stage=f"distil-{name}", topic="examples", behind=5) for name in ("ours", "theirs")]
     [_, line, *_] = lines(Standing(now_us=1, log="log.sqlite", student=student, backlog=both))
     assert line == "backlog         distil 5 since its checkpoint · distil-theirs 5 since its checkpoint"
+
+
+def test_a_share_of_labels_that_must_be_whole_is_not_told() -> None:
+    """With `join.soft = "at_once"` a list that nobody took from makes no example of labels."""
+    for rate, told in ((0.213, True), (1.0, False)):
+        seen = {"outcomes": {"rate": rate, "places": 0.1}}
+        student = StudentAt(directory="student", works=True, owner="process 7", step=None, drift=seen)
+        text = "\n".join(lines(Standing(now_us=1, log="log.sqlite", student=student)))
+        assert "places 0.10" in text
+        assert ("lists with a label" in text) is told
