@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.foreign import try_first
-from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
+from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping, telling
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
 from recdistill.given import MOST, read_bytes
 from recdistill.text import cut, printable
@@ -50,7 +50,7 @@ def _serve(args: argparse.Namespace) -> int:
         if not args.quiet:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
-    with stopping() as stop:
+    with telling(args, of="recdistill.loops.swap"), stopping() as stop:
         counts = endpoint.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "there was no request"))
     return 0

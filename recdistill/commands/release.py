@@ -423,6 +423,12 @@ def _rollback(args: argparse.Namespace) -> int:
         {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},
         f"version {done.after} is the champion again, {_before(done.before)}",
     )
+    if settings.promote.automatic and not args.quiet:
+        print(
+            "mind: a running promoter makes the next version that passes the gate the champion; to decide about it "
+            "yourself, start the promoter again with promote.automatic = false",
+            file=sys.stderr,
+        )
     return 0
 
 

@@ -71,6 +71,7 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     publish(shop, "two")
     shop("promote 2 --why second --by ada")
     shop("rollback --why clicks --by bert")
+    assert "mind: a running promoter makes the next version that passes the gate the champion" in shop.errors
     listed = shop.json("ledger list")["entries"]
     assert [one["kind"] for one in listed] == [
         "policy", "judged", "promoted", "settled", "judged", "promoted", "settled", "rolled-back", "settled",

@@ -53,7 +53,9 @@ def test_a_version_is_taken_from_the_registry_where_no_folder_has_its_name(shop:
 
 def test_what_stands_beside_it_is_compared_in_one_line() -> None:
     judgement = make_judgement()
-    apart = Difference(a="student", b="beside abc", metric="ndcg@10", interval=Interval(mean=-0.002, low=-0.01, high=0.006))
+    apart = Difference(
+        a="student", b="beside abc", metric="ndcg@10", interval=Interval(mean=-0.002, low=-0.01, high=0.006)
+    )
     other = msgspec.structs.replace(apart, metric="mrr")
     told = _table(msgspec.structs.replace(judgement, differences=[apart, other]), gate(judgement, Asked()))
     assert told.count("less abc") == 1
