@@ -64,6 +64,9 @@ def test_check_shows_what_messages_mean_and_writes_nothing(capsys: pytest.Captur
     assert "not understood: web.views/0 at 5, column 'request.id' (id): is empty; every row needs a value" in out
     code, out, _ = typed(capsys, "translate", "--check", *ONE, "--json")
     found: dict[str, Any] = json.loads(out)["topics"]["web.views"]
+    assert json.loads(out)["minds"][0].startswith("mind: views.map.toml says nowhere what the user did before")
+    Path("views.map.toml").write_text(VIEWS + 'history = "seen.sku"\n')
+    assert json.loads(typed(capsys, "translate", "--check", *ONE, "--json")[1])["minds"] == []
     assert [one["id"] for one in found["records"]["impression"]] == ["r0", "r1", "r2", "r3"]
     with closing(open_log(LogSettings(prefix="shop."))) as log:
         assert everything(log, "impressions") == []
