@@ -233,7 +233,10 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         lines += ["", f"the teacher scored {spent.share:.1%} of the candidates learnt from; spared: {', '.join(saved)}"]
     verdict = {"passed": "lets it through", "refused": "does not let it through"}
     lines += ["", f"the gate {verdict.get(evidence.verdict, 'has not enough evidence')}:"]
-    return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
+    lines += [f"  {reason}" for reason in evidence.reasons]
+    if not evidence.passed:
+        lines.append('what to do then: docs/promotion.md, "When the gate refuses"')
+    return "\n".join(lines)
 
 
 # export
@@ -432,8 +435,16 @@ def _rollback(args: argparse.Namespace) -> int:
     return 0
 
 
-def _no_options(parser: Parser) -> None:
-    """It has only the options of every verb."""
+def _versions_options(parser: Parser) -> None:
+    parser.add_argument(
+        "-n",
+        type=between(1),
+        metavar="N",
+        help=f"show the newest N (default: {_NEWEST}; with --json all of them)",
+    )
+
+
+_NEWEST = 20
 
 
 def _versions(args: argparse.Namespace) -> int:
@@ -448,13 +459,17 @@ def _versions(args: argparse.Namespace) -> int:
             changes = ledger.look().changes
     except RecdistillError as e:  # the versions are MLflow's
         absent = str(e)
+    if args.json:
+        found = found[: args.n]
     lines = []
-    for version in found:
+    for version in found[: args.n or _NEWEST]:
         passed = {True: "passed", False: "failed", None: "not judged"}[version.passed]
         aliases = ", ".join(version.aliases)
         lines.append(f"{version.number:>4}  {version.content_hash[:12]}  {version.created_at}  {passed:10}  {aliases}")
         if version.reason:
             lines.append("      " + printable(cut(version.reason, MOST_OF_A_REASON), ""))
+    if older := len(found) - (args.n or _NEWEST):
+        lines += [f"and {older} older ones: -n {len(found)} shows all"] if older > 0 else []
     show(
         args,
         {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(changes), "ledger_absent": absent},
@@ -526,7 +541,7 @@ VERBS = (
         when="Use it to see which version serves, and why. With --json it also prints the ledger: every change of the "
         "champion.",
         examples=("versions", "versions --json"),
-        options=_no_options,
+        options=_versions_options,
         run=_versions,
     ),
 )

@@ -51,6 +51,29 @@ def test_a_version_is_taken_from_the_registry_where_no_folder_has_its_name(shop:
     assert "oen: there is no bundle here" in shop.errors
 
 
+def test_many_versions_are_shown_from_the_newest_on(shop: Shop) -> None:
+    assert "older" not in shop("versions")
+    for name in ("two", "three"):
+        make_bundle(shop.folder / name, name)
+        content = json.loads((shop.folder / name / "manifest.json").read_text())["content_hash"]
+        judgement = msgspec.structs.replace(make_judgement(), content_hash=content)
+        Path("judgement.json").write_bytes(attach("judgement", to_json(judgement), None))
+        shop(f"publish {name} --judgement judgement.json")
+    said = shop("versions -n 1").splitlines()
+    assert said[0].split()[0] == "3"
+    assert said[-1] == "and 2 older ones: -n 3 shows all"
+    assert [one["number"] for one in shop.json("versions")["versions"]] == ["3", "2", "1"]
+    assert [one["number"] for one in shop.json("versions -n 2")["versions"]] == ["3", "2"]
+
+
+def test_a_refusal_says_where_to_read_on() -> None:
+    judgement, policy = make_judgement(), Asked()
+    passed = gate(judgement, policy)
+    refused = msgspec.structs.replace(passed, passed=False, verdict="refused", reasons=["retention: too little"])
+    assert "what to do then" not in _table(judgement, passed)
+    assert _table(judgement, refused).endswith('what to do then: docs/promotion.md, "When the gate refuses"')
+
+
 def test_what_stands_beside_it_is_compared_in_one_line() -> None:
     judgement = make_judgement()
     apart = Difference(
