@@ -167,7 +167,19 @@ def test_evidence_that_was_edited_in_mlflow_is_refused_and_a_waiver_lets_it_pass
     assert "is over already" in shop.errors
     shop("ledger waive 1 --why drill --by ada --until 2999-01-01")
     shop("promote 1 --why hope", *strict)
+    assert "is not in the registry any more" not in shop.errors
     assert shop.json("versions")["versions"][0]["aliases"] == ["champion"]
+
+
+def test_a_waiver_of_a_version_whose_bundle_is_gone_says_so(shop: Shop, registry: Registry) -> None:
+    publish(shop, "weak", "--set", "gate.retention=1.5")
+    publish(shop, "newer")  # the candidate is this one now, so nothing keeps the first
+    registry.give_back([registry.resolve("1").content_hash], grace_s=0)
+    shop("ledger waive 1 --why drill --until 2999-01-01")
+    assert "mind: the bundle of version 1 is not in the registry any more (registry.keep)" in shop.errors
+    shop("promote 1 --why hope", code=7)
+    shop("ledger waive 2 --why drill --until 2999-01-01")
+    assert "is not in the registry any more" not in shop.errors
 
 
 def test_a_version_that_the_ledger_does_not_know_is_not_promoted(shop: Shop, registry: Registry) -> None:
