@@ -259,8 +259,8 @@ def _waive(args: argparse.Namespace, settings: Settings) -> int:
         entry = release.waive(registry, ledger, number, until=until, who=who, why=args.why)
     if not registry.has_bundle(number):
         print(
-            f"mind: the bundle of version {number} is not in the registry any more (registry.keep); `recdistill publish "
-            "FOLDER` puts it back, if you still have it",
+            f"mind: the bundle of version {number} is not in the registry any more (registry.keep); "
+            "`recdistill publish FOLDER` puts it back, if you still have it",
             file=sys.stderr,
         )
     text = f"version {number} may be promoted until {until} in spite of its verdict (entry {entry.n} of the ledger)"
