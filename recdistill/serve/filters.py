@@ -159,7 +159,7 @@ class Sieve:
             if field in (beside := self._names_beside(state.overlay)):
                 continue
             if field in self._known:
-                raise RequestError(f"where.{cut(printable(field), 100)}", self._of_what_kind(field))
+                raise RequestError(f"where.{cut(printable(field), 100)}", self._of_what_kind(field, wanted))
             known = sorted(self._known | beside)
             some = f"there are {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
             like = known if len(known) <= _COMPARED else [name for name in known if abs(len(name) - len(field)) <= 2]
@@ -171,10 +171,11 @@ class Sieve:
         asked = {kind for kind, _ in _keys(wanted)}
         return not asked or not asked.isdisjoint(self._kinds[field])
 
-    def _of_what_kind(self, field: str) -> str:
+    def _of_what_kind(self, field: str, wanted: Value) -> str:
         kinds = self._kinds[field]
         are = " or ".join(sorted(_CALLED.get(kind, "other values") for kind in kinds))
-        return f"items have {are} there: write it {'with' if str in kinds else 'without'} quotes"
+        quotes = "with" if str in kinds else "without" if any(kind is str for kind, _ in _keys(wanted)) else ""
+        return f"items have {are} there{f': write it {quotes} quotes' if quotes else ''}"
 
     def ready(self, state: State, filters: Filters | None) -> bool:
         """Whether the postings that a filter needs are made already. Then the filter takes little time."""
