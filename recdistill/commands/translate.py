@@ -102,10 +102,10 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
 
 def _without_history(settings: Settings) -> list[str]:
     """A sentence for each mapping of lists that leaves out what a student sees of a person."""
-    from recdistill.data.mapping import TableMapping
+    from recdistill.data import mapping
 
     files = sorted({file for one in settings.translate.topics for file in one.mappings})
-    mappings = {file: TableMapping.load(file) for file in files}
+    mappings = {file: mapping.TableMapping.load(file) for file in files}
     return [
         f'mind: {file} says nowhere what the user did before (history = "..." under [columns]), and that is all that a '
         "student sees of a user"
