@@ -556,6 +556,7 @@ LINES: list[tuple[str, int, str]] = [
     ("inspect items -n 0", 2, "-n: must be a whole number of at least 1, not '0'"),
     ("inspect items --partition x", 2, "--partition: must be a whole number of at least 0, not 'x'"),
     ("inspect no/such/bundle", 3, "no/such/bundle: there is no such file or folder"),
+    ("inspect shop.impressions", 3, "the topic is called 'impressions' here, without log.prefix"),
     ("inspect .", 3, "holds no bundle (manifest.json), checkpoint"),
     ("evaluate", 6, "recdistill-data/student/bundles: holds no bundle yet"),
     ("evaluate --report no/folder/r.html", 2, "--report no/folder/r.html: there is no folder"),

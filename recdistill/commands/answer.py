@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recdistill.commands.foreign import try_first
-from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping
+from recdistill.commands.verb import Parser, Verb, between, counted, settings_of, show, stopping, telling
 from recdistill.errors import DataError, RecdistillError, RequestError, UsageError
 from recdistill.given import MOST, read_bytes
 from recdistill.text import cut, printable
@@ -31,18 +31,26 @@ def _serve_options(parser: Parser) -> None:
         metavar="DIR",
         help="serve the bundle in this folder; no registry is needed (default: serve the champion of the registry)",
     )
+    parser.add_argument(
+        "--port",
+        type=between(0, 65_535),
+        metavar="N",
+        help="port to answer on; 0: a free one (default: the setting rank.port, 8080 unless you set it)",
+    )
 
 
 def _serve(args: argparse.Namespace) -> int:
     from recdistill.loops import endpoint
 
+    if args.port is not None:
+        args.changes.append(f"rank.port={args.port}")
     settings = settings_of(args)
 
     def started(host: str, port: int) -> None:
         if not args.quiet:
             print(f"serving at http://{host}:{port} until Ctrl-C; the API is at /docs", file=sys.stderr)
 
-    with stopping() as stop:
+    with telling(args, of="recdistill.loops.swap"), stopping() as stop:
         counts = endpoint.serve(settings, stop, bundle=args.bundle, started=started)
     show(args, counts, counted(counts, "there was no request"))
     return 0
@@ -270,7 +278,7 @@ VERBS = (
         "registry. It never loads torch. Settings: [rank], [registry], [log].",
         examples=(
             "serve",
-            "serve --set rank.port=9000",
+            "serve --port 9000",
             "serve --bundle recdistill-data/student/bundles/step-000002000",
         ),
         options=_serve_options,

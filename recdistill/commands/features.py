@@ -106,8 +106,10 @@ def _guessed(log: Log, file: str) -> str:
             f"{file}: there is no feature specification, and the log holds {len(items):,} items and {len(lists):,} "
             "impressions, too little to guess one; import both, or let `recdistill init TABLE...` write it from tables"
         )
-    actions = {event.action for one in lists for event in one.history if event.action}
-    actions |= {one.action for one in known.first_of(log, "feedback", Feedback, _LOOKED_AT)}
+    told = {event.action for one in lists for event in one.history}
+    actions = told - {""}
+    if told != {""}:  # histories that never say what was done will not say it tomorrow
+        actions |= {one.action for one in known.first_of(log, "feedback", Feedback, _LOOKED_AT)}
     spec = infer.infer_specification(
         list(items.values()),
         actions=sorted(actions),

@@ -10,7 +10,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +26,7 @@ from recdistill.commands.verb import (
     share,
     show,
     stopping,
+    telling,
 )
 from recdistill.errors import TeacherError, UsageError
 
@@ -91,13 +92,16 @@ def run_job(
     from recdistill.loops import wire
 
     settings = settings_of(args)
-    with stopping() as stop, Bar(title, args) as bar:
+    drained = bool(args.drain or more.get("until"))
+    begins = "" if drained else f"{title}: works until Ctrl-C; `recdistill status` says how far it is"
+    # A drained run tells what it did at its end. A promoter's counts do not tell why it refused.
+    told_meanwhile = nullcontext() if drained and name != "promoter" else telling(args, begins)
+    with told_meanwhile, stopping() as stop, Bar(title, args) as bar:
         if name in wire.STAGES:
             counts = wire.STAGES[name](settings, stop, args.drain, Counter(), bar, begin=args.begin, **more)
         else:
             counts = wire.JOBS[name](settings, stop, args.drain, Counter(), bar)
         stopped = stop.is_set()
-    drained = bool(args.drain or more.get("until"))
     told = counted({name: value for name, value in counts.items() if name not in UNTOLD}, "nothing to do")
     told += " (stopped)" if stopped and drained else ""
     result: dict[str, Any] = {**counts, "stopped": stopped}
@@ -151,6 +155,11 @@ def _of_joiner(counts: Counter[str]) -> list[str]:
         lines.append(
             f"{opened:,} lists are open: their windows are not over yet; if no more records come, "
             "`recdistill join --flush` closes them"
+        )
+    if without := counts["unlabelled_action"]:
+        lines.append(
+            f"{without:,} records of feedback gave no label: their action has no weight in join.labels; "
+            "`recdistill inspect feedback` shows which actions there are"
         )
     if ahead := counts["ahead"]:
         lines.append(

@@ -13,9 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from recdistill.commands.verb import Parser, Verb, between, one_of, place, settings_of, show
-from recdistill.errors import LedgerError, StreamError, UsageError
-from recdistill.text import printable
+from recdistill.commands.verb import MOST_OF_A_REASON, Parser, Verb, between, one_of, place, settings_of, show
+from recdistill.errors import LedgerError, RecdistillError, StreamError, UsageError
+from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
     from recdistill.config import Settings
@@ -119,7 +119,7 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
         ledger = Ledger(log, settings.registry.name, opened.keys_of(settings), heard=links.append)
         with closing(ledger):
             ledger.look()
-    found = _about(links, args.version)[-args.n :]
+    found = _about(links, args.version, _known(args.version, settings))[-args.n :]
     rows: list[dict[str, Any]] = []
     lines: list[str] = []
     for link in found:
@@ -127,17 +127,39 @@ def _list(args: argparse.Namespace, settings: Settings) -> int:
         said = msgspec.to_builtins(link.entry) if link.entry else {}
         rows.append({"offset": link.offset, "signed_by": name, "trouble": link.trouble, **said})
         lines.append(_line(link, name))
-    text = "\n".join(lines) or "the ledger has no such entry yet"
+    none = "the ledger has no entry yet"
+    if args.version:
+        none = f"the ledger has no entry about version {args.version}; `recdistill ledger` shows the newest of all"
+    text = "\n".join(lines) or none
     show(args, {"entries": rows, "head": ledger.head()}, text)
     return 0
 
 
-def _about(links: list[Link], version: str | None) -> list[Link]:
+def _known(version: str | None, settings: Settings) -> tuple[str, str]:
+    """Number and content of a version, from the registry; empty where it does not know them, or does not answer."""
+    if version is None:
+        return "", ""
+    uri = settings.registry.uri
+    if uri.startswith("sqlite:///") and not Path(uri.removeprefix("sqlite:///")).exists():  # opening it would make it
+        return "", ""
+    try:
+        from recdistill.registry import Registry
+
+        found = Registry(uri, settings.registry.name, timeout_s=min(5.0, settings.registry.timeout_s)).find(version)
+    except (RecdistillError, ModuleNotFoundError):  # the ledger can be read without it
+        return "", ""
+    return ("", "") if found is None else (found.number, found.content_hash)
+
+
+def _about(links: list[Link], version: str | None, known: tuple[str, str]) -> list[Link]:
     """The entries about a version, by its number or its content: a judgement comes before there is a number."""
     if version is None:
         return links
+    number, content = known
+    version = number or version
     entries = [link.entry for link in links if link.entry]
-    contents = {entry.content_hash for entry in entries if entry.version == version and entry.content_hash}
+    contents = {content} if content else set()
+    contents |= {entry.content_hash for entry in entries if entry.version == version and entry.content_hash}
     return [
         link
         for link in links
@@ -154,7 +176,7 @@ def _line(link: Link, name: str) -> str:
     signed = f", signed: {name}" if name else ""
     lines = [printable(f"{entry.n:6}  {entry.at}  {entry.kind:11}  {what:22}  {entry.who}{signed}")]
     if entry.why:
-        lines.append("        " + printable(entry.why, "")[:160])
+        lines.append("        " + printable(cut(entry.why, MOST_OF_A_REASON), ""))
     if link.trouble:
         lines.append(printable(f"        trouble: {link.trouble}"))
     return "\n".join(lines)
@@ -235,6 +257,12 @@ def _waive(args: argparse.Namespace, settings: Settings) -> int:
     with ledger_of(settings) as ledger:
         warn_open(ledger)
         entry = release.waive(registry, ledger, number, until=until, who=who, why=args.why)
+    if not registry.has_bundle(number):
+        print(
+            f"mind: the bundle of version {number} is not in the registry any more (registry.keep); "
+            "`recdistill publish FOLDER` puts it back, if you still have it",
+            file=sys.stderr,
+        )
     text = f"version {number} may be promoted until {until} in spite of its verdict (entry {entry.n} of the ledger)"
     show(args, {"version": number, "until": until, "entry": entry.n}, text)
     return 0

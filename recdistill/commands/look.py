@@ -48,7 +48,9 @@ def _inspect(args: argparse.Namespace) -> int:
     if path.exists():
         return _path(args, path)
     if len(path.parts) > 1 or path.suffix:
-        raise DataError(f"{path}: there is no such file or folder")
+        ours = [name for name in known if args.what.endswith(name)]  # as other clients of the brokers call it
+        hint = f"; the topic is called {ours[0]!r} here, without log.prefix" if ours else ""
+        raise DataError(f"{path}: there is no such file or folder{hint}")
     from recdistill.stream import suggest
 
     hint = suggest(args.what, known)

@@ -16,10 +16,21 @@ from typing import TYPE_CHECKING
 from recdistill.commands.foreign import try_first
 from recdistill.commands.learn import DRAIN, run_job
 from recdistill.commands.ledger import ledger_of, there, warn_open
-from recdistill.commands.verb import PLACES, Bar, Parser, Verb, between, newest_bundle, place, settings_of, show
+from recdistill.commands.verb import (
+    MOST_OF_A_REASON,
+    PLACES,
+    Bar,
+    Parser,
+    Verb,
+    between,
+    newest_bundle,
+    place,
+    settings_of,
+    show,
+)
 from recdistill.errors import DataError, RecdistillError, Refused, UsageError
 from recdistill.given import read_bytes
-from recdistill.text import printable
+from recdistill.text import cut, printable
 
 if TYPE_CHECKING:
     from recdistill.bundle import Bundle
@@ -36,14 +47,27 @@ def _bundle_option(parser: Parser) -> None:
         nargs="?",
         type=Path,
         metavar="BUNDLE",
-        help="folder of a bundle (default: the newest in distil.directory)",
+        help="folder of a bundle, or a version of the registry: its number, champion, candidate or previous "
+        "(default: the newest in distil.directory)",
     )
 
 
+_WORDS = ("champion", "candidate", "previous", "canary")
+
+
 def _bundle(args: argparse.Namespace, settings: Settings) -> Bundle:
+    return _opened(args.bundle or newest_bundle(settings.distil.directory), settings)
+
+
+def _opened(given: Path, settings: Settings) -> Bundle:
+    """The bundle of a folder or, where no folder has this name, of a version in the registry."""
     from recdistill.bundle import open_bundle
 
-    return open_bundle(args.bundle or newest_bundle(settings.distil.directory))
+    name = str(given)
+    if given.exists() or not (name.isdecimal() or name.startswith("@") or name in _WORDS):
+        return open_bundle(given)
+    registry = _registry(settings)
+    return registry.fetch(registry.resolve(name), Path(settings.registry.cache))
 
 
 # evaluate
@@ -60,8 +84,8 @@ def _evaluate_options(parser: Parser) -> None:
         action="append",
         default=[],
         metavar="BUNDLE",
-        help="also judge this bundle, on the same lists. Lists that one of the two has learnt are left out (default: "
-        "only one bundle)",
+        help="also judge this bundle or version, on the same lists, and say how far the two are apart. Lists that one "
+        "of the two has learnt are left out (default: only one bundle)",
     )
     parser.add_argument(
         "--until",
@@ -82,14 +106,13 @@ def _evaluate_options(parser: Parser) -> None:
 
 
 def _evaluate(args: argparse.Namespace) -> int:
-    from recdistill.bundle import open_bundle
     from recdistill.judge import Asked, gate, to_json, write_report
     from recdistill.release import history_of
 
     settings = settings_of(args)
     if args.report is not None and not args.report.absolute().parent.is_dir():
         raise UsageError(f"--report {args.report}: there is no folder {args.report.absolute().parent}")
-    bundle, others = _bundle(args, settings), [open_bundle(path) for path in args.beside]
+    bundle, others = _bundle(args, settings), [_opened(path, settings) for path in args.beside]
     try_first(settings, bundle, *others)
     judgement = _judge(args, settings, bundle, beside=others, until=args.until, seed=args.seed)
     evidence = gate(judgement, Asked.by(settings.gate))
@@ -171,6 +194,8 @@ def _judge(
 
 
 def _table(judgement: Judgement, evidence: Evidence) -> str:
+    from recdistill.judge import STUDENT
+
     lines = [f"{judgement.lists:,} held-out lists, {judgement.catalogue:,} items, bundle {judgement.content_hash[:12]}"]
     if (part := judgement.part) is not None:
         lines.append(f"learnt: up to {part.learnt}")
@@ -186,6 +211,13 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         figures = (quality.metrics[name] for name in shown)
         row = "".join(f"{f.mean:10.4f} [{f.low:.3f}, {f.high:.3f}]" for f in figures)
         lines.append(f"{quality.name:20}{row}")
+    for one in judgement.differences:
+        if one.a == STUDENT and one.b.startswith("beside ") and one.metric == shown[0]:
+            by = one.interval
+            lines.append(
+                f"student less {one.b.removeprefix('beside ')}, on the same lists: {by.mean:+.4f} {one.metric} "
+                f"(95% interval {by.low:+.4f} to {by.high:+.4f})"
+            )
     if (served := judgement.served) is not None:
         lines += ["", f"{served.lists:,} served lists, {served.explored:,} with an item by a rare draw; labels a list:"]
         lines.append(f"{'as served':20}{served.value.mean:10.4f} [{served.value.low:.3f}, {served.value.high:.3f}]")
@@ -201,7 +233,10 @@ def _table(judgement: Judgement, evidence: Evidence) -> str:
         lines += ["", f"the teacher scored {spent.share:.1%} of the candidates learnt from; spared: {', '.join(saved)}"]
     verdict = {"passed": "lets it through", "refused": "does not let it through"}
     lines += ["", f"the gate {verdict.get(evidence.verdict, 'has not enough evidence')}:"]
-    return "\n".join([*lines, *(f"  {reason}" for reason in evidence.reasons)])
+    lines += [f"  {reason}" for reason in evidence.reasons]
+    if not evidence.passed:
+        lines.append('what to do then: docs/promotion.md, "When the gate refuses"')
+    return "\n".join(lines)
 
 
 # export
@@ -403,11 +438,25 @@ def _rollback(args: argparse.Namespace) -> int:
         {"version": done.after, "before": done.before, "content_hash": done.content_hash, "entry": done.n},
         f"version {done.after} is the champion again, {_before(done.before)}",
     )
+    if settings.promote.automatic and not args.quiet:
+        print(
+            "mind: a running promoter makes the next version that passes the gate the champion; to decide about it "
+            "yourself, start the promoter again with promote.automatic = false",
+            file=sys.stderr,
+        )
     return 0
 
 
-def _no_options(parser: Parser) -> None:
-    """It has only the options of every verb."""
+def _versions_options(parser: Parser) -> None:
+    parser.add_argument(
+        "-n",
+        type=between(1),
+        metavar="N",
+        help=f"show the newest N (default: {_NEWEST}; with --json all of them)",
+    )
+
+
+_NEWEST = 20
 
 
 def _versions(args: argparse.Namespace) -> int:
@@ -422,13 +471,17 @@ def _versions(args: argparse.Namespace) -> int:
             changes = ledger.look().changes
     except RecdistillError as e:  # the versions are MLflow's
         absent = str(e)
+    if args.json:
+        found = found[: args.n]
     lines = []
-    for version in found:
+    for version in found[: args.n or _NEWEST]:
         passed = {True: "passed", False: "failed", None: "not judged"}[version.passed]
         aliases = ", ".join(version.aliases)
         lines.append(f"{version.number:>4}  {version.content_hash[:12]}  {version.created_at}  {passed:10}  {aliases}")
         if version.reason:
-            lines.append("      " + printable(version.reason, "")[:160])
+            lines.append("      " + printable(cut(version.reason, MOST_OF_A_REASON), ""))
+    if older := len(found) - (args.n or _NEWEST):
+        lines += [f"and {older} older ones: -n {len(found)} shows all"] if older > 0 else []
     show(
         args,
         {"versions": msgspec.to_builtins(found), "ledger": msgspec.to_builtins(changes), "ledger_absent": absent},
@@ -448,6 +501,7 @@ VERBS = (
         "[judge], [gate], [promote].",
         examples=(
             "evaluate --report report.html",
+            "evaluate candidate --beside champion",
             "evaluate --beside trial/bundles/step-0000000200 --until 2026-01-31",
             "evaluate bundles/step-2000 --gate",
             "evaluate --json > judgement.json",
@@ -460,7 +514,7 @@ VERBS = (
         purpose="Write the device file of a bundle: one ONNX file that answers on a phone or in a browser.",
         when="The device file takes ids of items and gives ids of items. It works wherever ONNX Runtime works. "
         "`recdistill recommend --device FILE` asks it.",
-        examples=("export", "export bundles/step-2000 --out shop.onnx"),
+        examples=("export", "export champion --out shop.onnx"),
         options=_export_options,
         run=_export,
     ),
@@ -499,7 +553,7 @@ VERBS = (
         when="Use it to see which version serves, and why. With --json it also prints the ledger: every change of the "
         "champion.",
         examples=("versions", "versions --json"),
-        options=_no_options,
+        options=_versions_options,
         run=_versions,
     ),
 )

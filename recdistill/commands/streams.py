@@ -44,6 +44,10 @@ def _topics(args: argparse.Namespace) -> int:
     from recdistill.stream import open_log
 
     settings = settings_of(args)
+    if args.action == "create" and settings.translate.topics:
+        from recdistill.loops import translators
+
+        translators.check_names(settings)  # before a topic of somebody else is taken for one of ours
     if args.grow and args.action != "create":
         raise UsageError(f"--grow goes with `topics create`, not with `topics {args.action}`")
     with closing(open_log(settings.log)) as log:

@@ -95,8 +95,23 @@ def _check(args: argparse.Namespace, settings: Settings) -> int:
     with closing(open_log(settings.log)) as log:
         found = {name.removeprefix(OUTSIDE): _looked(log, name, one, args.n) for name, one in translators.items()}
     lines = [line for topic, one in found.items() for line in (*_as_text(topic, one), "")]
-    show(args, {"topics": found}, "\n".join([*lines, "nothing was written"]))
+    minds = _without_history(settings)
+    show(args, {"topics": found, "minds": minds}, "\n".join([*lines, *minds, "nothing was written"]))
     return 0
+
+
+def _without_history(settings: Settings) -> list[str]:
+    """A sentence for each mapping of lists that leaves out what a student sees of a person."""
+    from recdistill.data import mapping
+
+    files = sorted({file for one in settings.translate.topics for file in one.mappings})
+    mappings = {file: mapping.TableMapping.load(file) for file in files}
+    return [
+        f'mind: {file} says nowhere what the user did before (history = "..." under [columns]), and that is all that a '
+        "student sees of a user"
+        for file, one in mappings.items()
+        if one.kind == "impressions" and "history" not in one.columns
+    ]
 
 
 def _looked(log: Log, name: str, translator: Translator, most: int) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import signal
 import sys
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from recdistill.stream import Place
 
 EXIT_INTERRUPTED = 130
+
+MOST_OF_A_REASON = 600
+"""Characters of a reason in a list of many: two refused checks are whole, a verdict of all checks is cut."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -142,6 +146,27 @@ KNOWN: dict[str, Verb] = {}
 
 
 # Types of options
+
+
+@contextmanager
+def telling(args: argparse.Namespace, begins: str = "", *, of: str = "recdistill.loops") -> Iterator[None]:
+    """Lets a loop say what it does while it runs: which version serves, what was judged, which bundle was made.
+
+    Args:
+        args: The arguments of the call; with `--quiet` nothing is said.
+        begins: What to say at the start.
+        of: Whose log is told.
+    """
+    logger = logging.getLogger(of)
+    before = logger.level
+    if not args.quiet:
+        logger.setLevel(logging.INFO)
+        if begins:
+            print(begins, file=sys.stderr, flush=True)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def between(low: int, high: int | None = None) -> Callable[[str], int]:

@@ -194,7 +194,7 @@ class Reader:
         if kind == "time":
             return as_time_us(cell, source.unit)
         if name == "version":
-            return as_whole(cell)
+            return _version(cell)
         if name == "clicked" and isinstance(cell, list | tuple):  # a flag for each candidate
             cell = [str(one).lower() if isinstance(one, bool) else one for one in cell]
         if name not in _BESIDE:
@@ -206,6 +206,18 @@ class Reader:
         return as_beside(
             cell, source.separator, read, lambda one: says_nothing(one, member, self._missing), _BESIDE[name]
         )
+
+
+def _version(cell: Any) -> int:
+    """A whole number. The time of a change grows with each change, so it is one too: its microseconds."""
+    try:
+        return as_whole(cell)
+    except ValueError:
+        try:
+            return as_time_us(cell, "iso")
+        except ValueError:
+            pass
+        raise
 
 
 def _is_one_of(cell: Any, values: Sequence[Any]) -> bool:

@@ -72,6 +72,14 @@ Translate = Callable[[Message], Sequence[Encoded | Withdrawn]]
 """A message -> its records; none where nobody means it. It raises DataError, or SchemaAway."""
 
 
+def own_topic(name: str) -> str:
+    """The sentence for a topic of recdistill that is named as one to translate."""
+    return (
+        f"translate.topics: {name!r} is a topic of recdistill itself; if another system has a topic of this name, set "
+        'log.prefix, such as "recdistill.", so that the two are told apart'
+    )
+
+
 def raw_of(message: Message) -> Raw:
     """A message, for a translator."""
     return Raw(
@@ -172,10 +180,7 @@ def _inputs(log: Log, theirs: Mapping[str, Translate], *, worker: int, workers: 
         )
     for name in theirs:
         if name in standard_topics():
-            raise ConfigError(
-                f"translate.topics: {name!r} is a topic of recdistill itself; if another system has a topic of this "
-                "name, set log.prefix, so that the two are told apart"
-            )
+            raise ConfigError(own_topic(name))
     with closing(log.source(sorted(theirs))) as source:
         every = sorted(source.position())
     return shared_out(every, worker=worker, workers=workers, key="translate")

@@ -23,15 +23,27 @@ from recdistill.loops import translate
 from recdistill.loops.letters import Theirs
 from recdistill.loops.translate import Translate, raw_of
 from recdistill.progress import Progress
-from recdistill.stream import Place, open_log, outside
+from recdistill.stream import Place, open_log, outside, standard_topics
+
+
+def check_names(settings: Settings) -> None:
+    """Refuses topics to translate that are recdistill's own: it would read what it writes.
+
+    Raises:
+        ConfigError: One is.
+    """
+    for one in settings.translate.topics:
+        if outside(settings.log.prefix, one.topic) in standard_topics():
+            raise ConfigError(translate.own_topic(one.topic))
 
 
 def translators_of(settings: Settings) -> dict[str, Translator]:
     """What translates each of the settings' topics, by the name by which the log calls it.
 
     Raises:
-        ConfigError: A mapping, a schema or the registry does not fit.
+        ConfigError: A topic is one of recdistill's own, or a mapping, a schema or the registry does not fit.
     """
+    check_names(settings)
     chosen = settings.translate
     features = Path(settings.features.file)
     spec = FeatureSpec.load(features) if features.is_file() else None

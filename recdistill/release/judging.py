@@ -233,8 +233,11 @@ def _seen(part: Part, taught_us: int | None) -> list[str]:
 
 
 def _names(beside: Sequence[Bundle]) -> list[str]:
-    """Names of the other bundles: the name of the folder, or its path where two folders have the same name."""
-    short = [bundle.path.name for bundle in beside]
+    """Names of the other bundles: the name of the folder, or its path where two folders have the same name.
+
+    The folder of a bundle from the registry has the name of its content, of which twelve digits are enough.
+    """
+    short = [name[:12] if (name := bundle.path.name) == bundle.content_hash else name for bundle in beside]
     return [
         f"beside {name if short.count(name) == 1 else bundle.path}" for bundle, name in zip(beside, short, strict=True)
     ]

@@ -136,7 +136,8 @@ class Sieve:
 
     def __init__(self, items: Sequence[Item], *, most_bytes: int = MOST_BYTES) -> None:
         self._items, self._most = items, most_bytes
-        self._known = frozenset(name for item in items for name in item.attributes)
+        self._kinds = _kinds(items)
+        self._known = frozenset(self._kinds)
         self._names = _Names(())
         self._kept: OrderedDict[tuple[bool, str], _Postings | _Growing] = OrderedDict()  # key: (of an overlay?, field)
         self._lock = threading.Lock()
@@ -147,19 +148,34 @@ class Sieve:
         return sum(kept.bytes for kept in list(self._kept.values()))
 
     def check(self, state: State, filters: Filters | None) -> None:
-        """Checks that items have the attributes that a filter names.
+        """Checks that items have the attributes that a filter names, with values of its type.
 
         Raises:
             RequestError: No item has one of them. The error names it and the known name that is most like it.
         """
-        for field in filters.where if filters is not None else ():
-            if field in self._known or field in (beside := self._names_beside(state.overlay)):
+        for field, wanted in filters.where.items() if filters is not None else ():
+            if field in self._known and self._fits(field, wanted):
                 continue
+            if field in (beside := self._names_beside(state.overlay)):
+                continue
+            if field in self._known:
+                raise RequestError(f"where.{cut(printable(field), 100)}", self._of_what_kind(field, wanted))
             known = sorted(self._known | beside)
             some = f"there are {', '.join(known[:_NAMED])}{', …' if len(known) > _NAMED else ''}"
             like = known if len(known) <= _COMPARED else [name for name in known if abs(len(name) - len(field)) <= 2]
             hint = did_you_mean(field, like[:_COMPARED], otherwise=some if known else "items have no attributes")
             raise RequestError(f"where.{cut(printable(field), 100)}", f"no item has this attribute; {hint}")
+
+    def _fits(self, field: str, wanted: Value) -> bool:
+        """Whether an item of the bundle can have one of the values: none has a text where all have numbers."""
+        asked = {kind for kind, _ in _keys(wanted)}
+        return not asked or not asked.isdisjoint(self._kinds[field])
+
+    def _of_what_kind(self, field: str, wanted: Value) -> str:
+        kinds = self._kinds[field]
+        are = " or ".join(sorted(_CALLED.get(kind, "other values") for kind in kinds))
+        quotes = "with" if str in kinds else "without" if any(kind is str for kind, _ in _keys(wanted)) else ""
+        return f"items have {are} there{f': write it {quotes} quotes' if quotes else ''}"
 
     def ready(self, state: State, filters: Filters | None) -> bool:
         """Whether the postings that a filter needs are made already. Then the filter takes little time."""
@@ -238,6 +254,24 @@ class Sieve:
             if self._names.shared is not overlay.shared:
                 self._names = _Names(overlay.shared)
             return self._names.upto(len(overlay))
+
+
+_CALLED: Final = {str: "texts", float: "numbers", bool: "true or false"}
+
+
+def _kinds(items: Sequence[Item]) -> dict[str, set[type]]:
+    """The types of each attribute's values, or of the members of its lists. Whole numbers are numbers."""
+    found: dict[str, set[type]] = {}
+    for item in items:
+        for name, value in item.attributes.items():
+            kind: type = type(value)
+            if kind is list:
+                kind = type(value[0]) if value else str  # type: ignore[index]  # it is a list
+            kinds = found.get(name)
+            if kinds is None:
+                kinds = found[name] = set()
+            kinds.add(kind)
+    return {name: {float if kind is int else kind for kind in kinds} for name, kinds in found.items()}
 
 
 def _keys(value: Value | None) -> set[_Key]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from support import world
 
 from recdistill.cli import main
+from recdistill.commands.features import specification_of_log
+from recdistill.config import Settings
 from recdistill.features import FeatureSpec
-from recdistill.records import Record, to_json
+from recdistill.records import Feedback, Record, to_json
 
 
 @pytest.fixture(autouse=True)
@@ -35,6 +38,26 @@ def test_it_is_written_from_the_log(verb: str, capsys: pytest.CaptureFixture[str
     assert {name: field.kind for name, field in spec.item.items()} == {"genre": "category", "title": "text"}
     assert spec.history.actions == ("click",)
     assert set(spec.context) == {"hour"}
+
+
+@pytest.mark.parametrize(("action", "found"), [("", ()), ("buy", ("buy", "click")), (None, ("click",))])
+def test_histories_that_never_say_what_was_done_get_no_rows_for_it(action: str | None, found: tuple[str, ...]) -> None:
+    """A row for what only feedback has would never be used: a model reads histories. None: no list has a history."""
+    assert main(["topics", "create"]) == 0
+    lists = [
+        msgspec.structs.replace(
+            one,
+            history=()
+            if action is None
+            else tuple(msgspec.structs.replace(each, action=action) for each in one.history),
+        )
+        for one in world.impressions(40)
+    ]
+    _import("items", list(world.items()))
+    _import("impressions", lists)
+    _import("feedback", [Feedback(id="f", impression_id=lists[0].id, item="item-1", action="click", time_us=1)])
+    Path("features.toml").write_text(specification_of_log(Settings()))
+    assert FeatureSpec.load(Path("features.toml")).history.actions == found
 
 
 @pytest.mark.parametrize("verb", ["distil", "teach"])

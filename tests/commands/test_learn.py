@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from recdistill import checkpoint
 from recdistill.bundle import open_bundle
 from recdistill.loops.feed import feed
 from recdistill.loops.teach import taught_us
-from recdistill.records import Example, decode
+from recdistill.records import Example, Feedback, decode
 from recdistill.stream import TopicPartition
 from recdistill.stream.embedded import EmbeddedLog
 
@@ -356,3 +357,24 @@ def test_a_kill_right_after_a_teacher_was_put_in_place_does_not_hide_what_it_has
     assert late > early
     assert shop.type(*typed, "--replace", "--until", "@20")[0] == 0
     assert taught_us(Path("t1")) == early
+
+
+def test_feedback_whose_action_has_no_weight_is_told_also_where_other_feedback_has_one(shop: Shop) -> None:
+    """A shop that forgets to name `purchase` has labels all the same, and would not notice."""
+    shop.write(lists=60)
+    lists = world.impressions(60)
+    bought = [
+        Feedback(f"b-{n}", one.id, one.candidates[0].item, "purchase", 1.0, one.time_us + 1)
+        for n, one in enumerate(lists)
+    ]
+    with closing(shop.log()) as log:
+        feed(log, bought)
+    shop.figures("score", "--drain")
+    code, out, _ = shop.type("join", "--flush")
+    assert code == 0
+    told = re.search(r"(\d+) records of feedback gave no label: their action has no weight in join.labels", out)
+    assert told is not None
+    assert int(told[1]) >= 60
+    assert "labelled" in out, "clicks gave labels"
+    code, out, _ = shop.type("join", "--flush")
+    assert "gave no label" not in out

@@ -71,6 +71,7 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     publish(shop, "two")
     shop("promote 2 --why second --by ada")
     shop("rollback --why clicks --by bert")
+    assert "mind: a running promoter makes the next version that passes the gate the champion" in shop.errors
     listed = shop.json("ledger list")["entries"]
     assert [one["kind"] for one in listed] == [
         "policy", "judged", "promoted", "settled", "judged", "promoted", "settled", "rolled-back", "settled",
@@ -78,6 +79,7 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     assert [one["n"] for one in listed] == list(range(1, 10))
     assert "rolled-back  version 1, before 2     bert" in shop("ledger")
     assert [one["n"] for one in shop.json("ledger list 2")["entries"]] == [5, 6, 7, 8]
+    assert "the ledger has no entry about version 9" in shop("ledger list 9")
     found = shop.json("ledger verify")
     assert (found["entries"], found["unsigned"], found["troubles"], found["differs"]) == (9, 9, [], "")
     assert found["heads"] == 2
@@ -87,6 +89,17 @@ def test_without_keys_all_works_and_one_sentence_says_what_is_not_protected(shop
     assert "the champion is version 1, not version 2 as expected" in shop.errors
     shop("rollback --why again", code=7)
     assert "version 2 was rolled back to 1 already, by bert" in shop.errors
+
+
+def test_a_version_that_was_only_judged_has_its_entry_and_a_reason_is_whole(shop: Shop) -> None:
+    """An entry of a judgement names the content: the version is registered after it."""
+    publish(shop, "one")
+    for asked in ("1", "candidate"):
+        assert [one["kind"] for one in shop.json(f"ledger list {asked}")["entries"]] == ["judged"]
+    why = f"{'the season begins, ' * 20}and that is the end"
+    shop("promote", "1", "--why", why)
+    assert why in shop("ledger list 1")
+    assert why in shop("versions")
 
 
 def test_an_edited_number_is_refused(shop: Shop) -> None:
@@ -154,7 +167,19 @@ def test_evidence_that_was_edited_in_mlflow_is_refused_and_a_waiver_lets_it_pass
     assert "is over already" in shop.errors
     shop("ledger waive 1 --why drill --by ada --until 2999-01-01")
     shop("promote 1 --why hope", *strict)
+    assert "is not in the registry any more" not in shop.errors
     assert shop.json("versions")["versions"][0]["aliases"] == ["champion"]
+
+
+def test_a_waiver_of_a_version_whose_bundle_is_gone_says_so(shop: Shop, registry: Registry) -> None:
+    publish(shop, "weak", "--set", "gate.retention=1.5")
+    publish(shop, "newer")  # the candidate is this one now, so nothing keeps the first
+    registry.give_back([registry.resolve("1").content_hash], grace_s=0)
+    shop("ledger waive 1 --why drill --until 2999-01-01")
+    assert "mind: the bundle of version 1 is not in the registry any more (registry.keep)" in shop.errors
+    shop("promote 1 --why hope", code=7)
+    shop("ledger waive 2 --why drill --until 2999-01-01")
+    assert "is not in the registry any more" not in shop.errors
 
 
 def test_a_version_that_the_ledger_does_not_know_is_not_promoted(shop: Shop, registry: Registry) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 import urllib.request
@@ -79,7 +80,7 @@ def test_the_backlog_of_each_stage_is_counted_and_freshness_stands_right_under_i
     assert found["next_exports"] == ["after 1,996 more steps (distil.export_every)"]
     text = shop("status").splitlines()
     at = next(place for place, line in enumerate(text) if line.startswith("backlog"))
-    assert "distil-" in text[at]
+    assert re.search(r" · distil 10 for [0-9.]+ s since its checkpoint", text[at])
     assert text[at + 1].startswith("freshness")
 
 

@@ -64,9 +64,29 @@ def test_check_shows_what_messages_mean_and_writes_nothing(capsys: pytest.Captur
     assert "not understood: web.views/0 at 5, column 'request.id' (id): is empty; every row needs a value" in out
     code, out, _ = typed(capsys, "translate", "--check", *ONE, "--json")
     found: dict[str, Any] = json.loads(out)["topics"]["web.views"]
+    assert json.loads(out)["minds"][0].startswith("mind: views.map.toml says nowhere what the user did before")
+    Path("views.map.toml").write_text(VIEWS + 'history = "seen.sku"\n')
+    assert json.loads(typed(capsys, "translate", "--check", *ONE, "--json")[1])["minds"] == []
     assert [one["id"] for one in found["records"]["impression"]] == ["r0", "r1", "r2", "r3"]
     with closing(open_log(LogSettings(prefix="shop."))) as log:
         assert everything(log, "impressions") == []
+
+
+def test_a_topic_of_ours_is_refused_before_anything_is_made(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a prefix, `topics create` would take a company's own `impressions` for ours, and say nothing."""
+    Path("shop.toml").write_text('[[translate.topics]]\ntopic = "impressions"\nmappings = ["views.map.toml"]\n')
+    monkeypatch.setenv("RECDISTILL__LOG__PREFIX", "")
+    for argv in (("topics", "create"), ("translate", "--check")):
+        code, _, err = typed(capsys, *argv, "--config", "shop.toml")
+        assert code == 2, err
+        assert "'impressions' is a topic of recdistill itself" in err
+        assert "set log.prefix" in err
+    with closing(open_log(LogSettings())) as log:
+        assert "rankings" not in log.topics()
+    monkeypatch.setenv("RECDISTILL__LOG__PREFIX", "new.")
+    assert typed(capsys, "topics", "create", "--config", "shop.toml")[0] == 0
 
 
 def test_it_translates_once_also_where_a_field_has_got_another_name(capsys: pytest.CaptureFixture[str]) -> None:
@@ -88,7 +108,7 @@ def test_it_translates_once_also_where_a_field_has_got_another_name(capsys: pyte
         (("--topic", "web.views"), 2, "--topic: needs a mapping"),
         (("--mapping", "views.map.toml"), 2, "--mapping: goes with --topic"),
         (("--topic", "web.view", "--mapping", "views.map.toml"), 4, "did you mean /web.views?"),
-        (("--topic", "shop.items", "--mapping", "views.map.toml"), 2, "'items' is a topic of recdistill itself"),
+        (("--topic", "shop.items", "--mapping", "views.map.toml"), 2, "'shop.items' is a topic of recdistill itself"),
         (("--topic", "web.views", "--mapping", "nowhere.toml"), 2, "nowhere.toml"),
         ((*ONE, "--format", "avro"), 2, "a topic of Avro or protobuf needs its schema"),
         (("--topic", "web.views", "--mapping", "half.toml"), 2, "has no column 'time', which impressions need"),

@@ -8,7 +8,7 @@ import logging
 import pytest
 
 from recdistill.cli import _logs
-from recdistill.commands.verb import Bar
+from recdistill.commands.verb import Bar, telling
 from recdistill.progress import tell
 
 
@@ -41,3 +41,17 @@ def test_verbose_shows_no_lines_that_a_library_writes_to_the_root_logger(caplog:
     logging.getLogger().setLevel(logging.INFO)
     logging.getLogger().info("after it the root logger is as it was")
     assert len(caplog.records) == 3
+
+
+def test_a_loop_says_what_it_does_unless_it_is_to_be_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    loops = logging.getLogger("recdistill.loops")
+    before = loops.level
+    loops.setLevel(logging.WARNING)
+    try:
+        for quiet, said, level in ((False, "judge: works\n", logging.INFO), (True, "", logging.WARNING)):
+            with telling(argparse.Namespace(quiet=quiet), "judge: works"):
+                assert logging.getLogger("recdistill.loops.rounds").getEffectiveLevel() == level
+            assert capsys.readouterr().err == said
+            assert loops.level == logging.WARNING, "it is as it was"
+    finally:
+        loops.setLevel(before)

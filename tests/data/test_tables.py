@@ -127,6 +127,8 @@ def test_without_a_mapping(tmp_path: Path) -> None:
     table = tmp_path / "t.csv"
     table.write_text("\ufeffid,version,withdrawn,attributes.colour,extra\na,3,true,red,1\n", encoding="utf-8")
     assert list(import_table(table, "items")) == [Item("a", 3, True, {"colour": "red"})]
+    table.write_text("id,version\na,2026-01-01T02:00:01+02:00\n")  # the time of a change is its version
+    assert list(import_table(table, "items")) == [Item("a", 1_767_225_601_000_000)]
     ranking = Ranking(Impression("r", 5, candidates=(Candidate("a"),)), "t", "1", "logit", (0.5,), (True,))
     lines = tmp_path / "t.jsonl"
     lines.write_bytes(to_json(ranking) + b"\n")

@@ -16,7 +16,7 @@ BODIES: list[tuple[str, Any, int, str]] = [
     ("recommend", b"{", 400, "not JSON"),
     ("recommend", b"\xff", 400, "not JSON"),
     ("recommend", b'{"context": {"a": ' + b"[" * 100_000, 422, "context"),
-    ("recommend", [], 422, "array"),
+    ("recommend", [], 422, "must be an object, not a list"),
     ("recommend", {"k": 0}, 422, "k"),
     ("recommend", {"k": 10**6}, 422, "k"),
     ("recommend", {"k": "ten"}, 422, "k"),

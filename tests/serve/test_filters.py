@@ -56,6 +56,31 @@ def test_an_attribute_that_nobody_has_is_refused_and_leaves_nothing() -> None:
         Sieve([Item("a")]).check(state, Filters(where={"a": 1}))
 
 
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({"price": "500"}, "where.price: items have numbers there: write it without quotes"),
+        ({"price": ["500", "600"]}, "where.price: items have numbers there: write it without quotes"),
+        ({"genre": 7}, "where.genre: items have texts there: write it with quotes"),
+        ({"new": "true"}, "where.new: items have true or false there: write it without quotes"),
+        ({"price": True}, "where.price: items have numbers there$"),
+    ],
+)
+def test_a_value_that_no_item_can_have_is_refused(wanted: dict[str, Value], sentence: str) -> None:
+    items = [
+        Item(f"i{n}", attributes={"price": 500 + n, "genre": ["jazz"], "new": n > 0, "mixed": n or "none"})
+        for n in range(2)
+    ]
+    state = State.first([item.id for item in items], Base(np.zeros((2, WIDTH), np.float32)), popular=[], position=0)
+    sieve = Sieve(items)
+    with pytest.raises(RequestError, match=sentence):
+        sieve.check(state, Filters(where=wanted))
+    for fits in ({"price": 9}, {"price": ["x", 9.5]}, {"genre": "rock"}, {"genre": []}, {"mixed": "a"}, {"mixed": 3}):
+        sieve.check(state, Filters(where=fits))
+    newer = beside(state, [Item("n", attributes={"price": "much"})])
+    sieve.check(newer, Filters(where={"price": "500"}))
+
+
 def test_an_attribute_of_a_new_item_is_known_at_once() -> None:
     items, state = catalogue(10)
     sieve = Sieve(items)

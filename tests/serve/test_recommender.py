@@ -113,7 +113,9 @@ def test_filters_refill_to_k(student: Student, bundle: Bundle, recommender: Reco
     left(Filters(where={"genres": ["g1", "g7"]}, exclude=frozenset(order[:5])))
     year = next(a["year"] for a in attributes.values() if "year" in a)
     left(Filters(where={"year": year}))
-    (nothing,) = recommender.recommend([ask(impression)], 3, Filters(where={"year": True}))  # a flag is not a number
+    with pytest.raises(RequestError, match="where.year: items have numbers there"):  # a flag is not a number
+        recommender.recommend([ask(impression)], 3, Filters(where={"year": True}))
+    (nothing,) = recommender.recommend([ask(impression)], 3, Filters(where={"year": -1}))
     assert nothing.items == []
     mixed = recommender.recommend([ask(impression)] * 2, 2, [None, Filters(exclude=frozenset(order[:1]))])
     assert mixed[0].items[1] == mixed[1].items[0]

@@ -17,6 +17,7 @@ Example:
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from typing import Final
@@ -39,7 +40,10 @@ _READS: Final[Mapping[str, tuple[str, ...]]] = {
 _ALWAYS: Final = (STAGE, "join")
 """Stages that every loop has. The prober is told of only where it has run."""
 
-_STUDENT, _ANNOUNCER = "distil-", "distil-bundles-"
+STUDENT: Final = "distil-"
+"""Before the name of a student: the stage of its distiller."""
+
+_ANNOUNCER: Final = "distil-bundles-"
 
 
 class Backlog(Struct, frozen=True, kw_only=True):
@@ -51,6 +55,7 @@ class Backlog(Struct, frozen=True, kw_only=True):
         behind: Messages that wait.
         exact: Whether they were counted; otherwise these are offsets, and some of them may be no messages.
         waits_since_us: When the log took the oldest of them; 0 where none waits.
+        read_us: When that was read; 0 where it is not known. A registry may take seconds to answer after it.
         began: Whether the stage has ever committed a position.
         lost: Messages that retention removed before the stage had read them, in a sentence; empty where there are none.
     """
@@ -60,6 +65,7 @@ class Backlog(Struct, frozen=True, kw_only=True):
     behind: int
     exact: bool = True
     waits_since_us: int = 0
+    read_us: int = 0
     began: bool = True
     lost: str = ""
 
@@ -78,7 +84,7 @@ def backlogs(log: Log, students: Mapping[str, Sequence[int]] | None = None) -> l
     topics = log.topics()
     positions: dict[str, Mapping[TopicPartition, int]] = {**log.positions()}
     for name, offsets in (students or {}).items():
-        positions[f"{_STUDENT}{name}"] = {TopicPartition("examples", lane): at for lane, at in enumerate(offsets)}
+        positions[f"{STUDENT}{name}"] = {TopicPartition("examples", lane): at for lane, at in enumerate(offsets)}
     # A joiner's position is the place from which its window is read again; how far it has read stands beside it.
     noted = log.noted("join", list(positions.get("join", {})))
     read = {tp: read_line(line).read for tp, line in noted.items()}
@@ -96,7 +102,7 @@ def _pairs(positions: Mapping[str, Mapping[TopicPartition, int]]) -> Iterator[tu
         if stage in _ALWAYS or stage in positions or former:
             yield from ((stage, topic) for topic in topics)
     for stage in sorted(positions):
-        if stage.startswith(_STUDENT) and not stage.startswith(_ANNOUNCER):
+        if stage.startswith(STUDENT) and not stage.startswith(_ANNOUNCER):
             yield stage, "examples"
 
 
@@ -114,7 +120,14 @@ def _behind(log: Log, stage: str, topic: str, partitions: int, position: Mapping
             oldest_us = min(filter(None, (oldest_us, since_us)), default=0)
     began = any(tp.topic == topic for tp in position)
     return Backlog(
-        stage=stage, topic=topic, behind=behind, exact=exact, waits_since_us=oldest_us, began=began, lost=lost
+        stage=stage,
+        topic=topic,
+        behind=behind,
+        exact=exact,
+        waits_since_us=oldest_us,
+        read_us=time.time_ns() // 1000,
+        began=began,
+        lost=lost,
     )
 
 

@@ -24,7 +24,7 @@ from recdistill.loops.prequential import held_in_words, in_words
 from recdistill.loops.standing.fresh import HopAt
 from recdistill.loops.standing.processes import ProcessAt
 from recdistill.loops.standing.releases import Releases
-from recdistill.loops.standing.stages import Backlog
+from recdistill.loops.standing.stages import STUDENT, Backlog
 from recdistill.loops.standing.student import AnewAt, StudentAt
 from recdistill.text import printable
 
@@ -62,7 +62,7 @@ def plain(standing: Standing) -> dict[str, Any]:
     for said, hop in zip(found["hops"], standing.hops, strict=True):
         said |= {"took_s": round(hop.took_s, 3), "age_s": round(hop.age_s(standing.now_us), 3)}
     for said, one in zip(found["backlog"], standing.backlog, strict=True):
-        said["waits_s"] = _since(standing, one.waits_since_us)
+        said["waits_s"] = _waits(standing, one)
     return found
 
 
@@ -114,8 +114,20 @@ def _told(standing: Standing) -> Iterator[tuple[str, str]]:
 def _backlog(standing: Standing, one: Backlog) -> str:
     name = f"{one.stage} {one.topic}" if one.stage == "join" else one.stage
     about = "" if one.exact else "about "
-    waits = "" if not one.behind or (age := _since(standing, one.waits_since_us)) is None else f" for {_s(age)}"
-    return f"{name} {about}{one.behind:,}{waits}{'' if one.began else ' (has not begun)'}"
+    waits = "" if not one.behind or (age := _waits(standing, one)) is None else f" for {_s(age)}"
+    since = ""
+    if one.stage.startswith(STUDENT):
+        # It has learnt more than its newest checkpoint tells.
+        ours = standing.student is not None and one.stage == f"{STUDENT}{standing.student.name}"
+        name, since = ("distil" if ours else one.stage), " since its checkpoint"
+    return f"{name} {about}{one.behind:,}{waits}{since if one.behind else ''}{'' if one.began else ' (has not begun)'}"
+
+
+def _waits(standing: Standing, one: Backlog) -> float | None:
+    """For how long the oldest message had waited when the log was read."""
+    if not one.waits_since_us:
+        return None
+    return round(max(0, (one.read_us or standing.now_us) - one.waits_since_us) / 1e6, 3)
 
 
 def _student(standing: Standing, student: StudentAt) -> str:
@@ -149,10 +161,6 @@ def _anew(standing: Standing, student: StudentAt, anew: AnewAt) -> str:
     return f"a person asked for it {_s((standing.now_us - anew.asked_us) / 1e6)} ago; {taken}; meanwhile {serves}"
 
 
-def _since(standing: Standing, time_us: int) -> float | None:
-    return round(max(0, standing.now_us - time_us) / 1e6, 3) if time_us else None
-
-
 def _drift(student: StudentAt) -> str:
     """What the detectors of drift saw at the newest checkpoint; of the inputs, the quantity that moved most."""
     seen = student.drift
@@ -164,7 +172,7 @@ def _drift(student: StudentAt) -> str:
         told.append(f"inputs: stability index {inputs[most]:.2f} at most, of {most}")
     if unknown is not None:
         told.append(f"{unknown:.1%} of events of unknown items")
-    if "rate" in labels:
+    if labels.get("rate", 1.0) < 1.0:  # where silent lists make no example, every list has a label, which says nothing
         told.append(f"{labels['rate']:.1%} of lists with a label")
     if "places" in labels:
         told.append(f"places {labels['places']:.2f}")

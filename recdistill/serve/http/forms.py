@@ -311,7 +311,36 @@ def explain(error: msgspec.ValidationError, form: Form[Any], body: bytes, *, bat
         if batch and not path:
             hint = "beside `requests` there is nothing else; put it into each of them"
         return _below(path, found.unknown), f"is not known here; {hint}"
-    return path, _lower(found.problem)
+    return path, _in_words(found.problem, path)
+
+
+_KINDS: Final = {
+    "str": "a text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "a flag",
+    "array": "a list",
+    "object": "an object",
+    "null": "null",
+}
+
+
+def _in_words(problem: str, path: str) -> str:
+    """What msgspec says of a wrong type, in the words of JSON, and how to write it right."""
+    said = re.fullmatch(r"Expected `([^`]+)`, got `([^`]+)`", problem)
+    if said is None:
+        return _lower(problem)
+    wanted, got = (kinds.split(" | ") for kinds in said.groups())
+    told = [_KINDS.get(kind, kind) for kind in wanted]
+    text = f"must be {', '.join(told[:-1])}{' or ' if told[1:] else ''}{told[-1]}"
+    text += f", not {' or '.join(_KINDS.get(kind, kind) for kind in got)}"
+    if wanted == ["str"] and got in (["int"], ["float"]):
+        return f'{text}; write it in quotes: "7"'
+    if path.endswith("time_us"):
+        return f"{text}; times are microseconds since 1970"
+    if re.search(r"history\[\d+\]$", path):
+        return f'{text}; an event is {{"item": "an id"}}'
+    return text
 
 
 def _below(path: str, name: str) -> str:

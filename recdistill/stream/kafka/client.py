@@ -50,6 +50,9 @@ GIVES_WAY_S = 3.0
 REMIND_S = 10.0
 """How often the log says that this process is waiting."""
 
+SAID_AFTER_S = 3.0
+"""A wait that is shorter is not worth a line."""
+
 # Not for the settings file: settings that the contract needs, and settings whose values are objects.
 _OURS = frozenset(
     "bootstrap_servers group_id group_instance_id enable_auto_commit auto_offset_reset isolation_level "  # noqa: SIM905
@@ -209,12 +212,13 @@ class Brokers:
         return Fenced(f"a newer process has taken over this stage on {self.where}; this one must stop")
 
     def retry(self, call: Callable[[], _T]) -> _T:
-        """Calls until the broker answers, for two minutes at most. It says so in the log while it waits.
+        """Calls until the broker answers, for two minutes at most. It says so in the log while it waits for long.
 
-        If the process was told to stop, it waits for seconds only.
+        A broker on which nobody wrote a transaction yet needs a second for its first one. If the process was told to
+        stop, it waits for seconds only.
         """
         started = time.monotonic()
-        reminded = started
+        reminded = started + SAID_AFTER_S - REMIND_S
         while True:
             try:
                 return call()
@@ -223,7 +227,7 @@ class Brokers:
                 now = time.monotonic()
                 if now - started > (GIVES_WAY_S if self.stop() else PATIENCE_S):
                     raise
-                if now - reminded >= REMIND_S or reminded == started:
+                if now - reminded >= REMIND_S:
                     log_.warning("%s does not answer (%s); trying again for %.0f s", self.where, error, PATIENCE_S)
                     reminded = now
                 time.sleep(0.2)

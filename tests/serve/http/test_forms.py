@@ -113,6 +113,28 @@ def test_a_near_name_is_offered(client: httpx.Client) -> None:
     assert "'history'" in client.post("/v1/recommend", json={"histroy": []}).json()["detail"]
 
 
+@pytest.mark.parametrize(
+    ("path", "body", "detail"),
+    [
+        ("recommend", {"history": [{"item": 7}]}, 'must be a text, not a whole number; write it in quotes: "7"'),
+        ("recommend", {"user": 1.5}, 'must be a text, not a number; write it in quotes: "7"'),
+        ("recommend", {"history": ["a"]}, 'must be an object, not a text; an event is {"item": "an id"}'),
+        (
+            "recommend",
+            {"history": [{"item": "a", "time_us": "2026-11-30T10:00:00Z"}]},
+            "must be a whole number, not a text; times are microseconds since 1970",
+        ),
+        ("recommend", {"exclude": "a"}, "must be a list, not a text"),
+        ("recommend", {"where": {"price": {"lt": 5}}}, "must be a flag, a number, a text or a list, not an object"),
+        ("rank", {"candidates": ["a", 2]}, 'must be a text, not a whole number; write it in quotes: "7"'),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_told_in_words(
+    client: httpx.Client, path: str, body: dict[str, object], detail: str
+) -> None:
+    assert client.post(f"/v1/{path}", json=body).json()["detail"] == detail
+
+
 def mutated(rng: random.Random, bodies: list[bytes]) -> bytes:
     body = bytearray(rng.choice(bodies))
     tokens = [
