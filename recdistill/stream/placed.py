@@ -29,16 +29,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Final
 
 from recdistill.errors import DecodeError, UsageError
 from recdistill.records import TOPICS, Example, Ranking, Record, decode
 from recdistill.stream.contract import Log, Message, Source, TopicPartition
 from recdistill.stream.place import Place
 from recdistill.stream.problems import out_of_range
-
-_WAIT_S: Final = 0.5
-"""Longest wait for one answer of the log."""
+from recdistill.stream.up_to import up_to
 
 
 def place_at(log: Log, partitions: Sequence[TopicPartition], place: Place) -> dict[TopicPartition, int]:
@@ -103,10 +100,9 @@ def _at_time(source: Source, tp: TopicPartition, time_us: int) -> int:
     while low < high:
         middle = (low + high) // 2
         source.seek({tp: middle})
-        while not (found := source.read_from(tp, 1, _WAIT_S)) and source.position()[tp] < high:
-            pass  # the log has not answered yet
-        if not found or found[0].offset >= high or event_time_us(found[0]) >= time_us:
+        found = next(up_to(source, tp, high, most=1), None)
+        if found is None or event_time_us(found) >= time_us:
             high = middle
         else:
-            low = found[0].offset + 1
+            low = found.offset + 1
     return low

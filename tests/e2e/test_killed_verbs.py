@@ -28,7 +28,8 @@ from tools.mlflow_server import new_file
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 ROOT = Path(__file__).resolve().parents[2]
-VERBS = ["recdistill.cli", "recdistill.commands.learn", "recdistill.commands.imports", "recdistill.commands.release"]
+VERBS = ["recdistill.cli", "recdistill.commands.learn", "recdistill.commands.imports", "recdistill.commands.evaluate"]
+VERBS += ["recdistill.commands.release"]
 LINEAR = [*VERBS, "recdistill.loops.teach", "recdistill.teachers.linear"]
 
 
