@@ -202,7 +202,8 @@ class Store:
         noted = {path: min(now, since.get(path, now)) for path in _useless(sizes, since, self._named())}
         if noted != since:  # before anything is deleted: see the header
             self._note(noted)
-        freed, left = 0, set(_useless(sizes, noted, self._named()))
+        # What lost its name only now is noted by the next sweep.
+        freed, left = 0, set(noted).intersection(_useless(sizes, noted, self._named()))
         for path in sorted(path for path in left if now - noted[path] >= grace_s):
             self._artifacts.delete(path)
             freed += sizes[path]

@@ -209,6 +209,26 @@ def test_what_is_put_while_it_is_swept_is_whole(
     assert nth > 10
 
 
+def test_what_loses_its_name_during_a_sweep_is_left_to_the_next(
+    tmp_path: Path, bundles: list[Bundle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts = Artifacts((tmp_path / "store").as_uri(), "sqlite:///unused")
+    store, looked = Store(lambda: artifacts), itertools.count()
+    store.put(bundles[0])
+    named = store._named
+
+    def second_look_comes_too_late() -> dict[str, int]:
+        if next(looked) == 1:
+            Store(lambda: artifacts).drop(bundles[0].content_hash)
+        return named()
+
+    monkeypatch.setattr(store, "_named", second_look_comes_too_late)
+    assert store.sweep(0.0) == 0
+    assert there(artifacts) == digests(bundles[0])
+    assert store.sweep(0.0) > 0
+    assert not there(artifacts)
+
+
 def test_a_damaged_copy_does_not_hide_a_whole_one(tmp_path: Path, bundles: list[Bundle]) -> None:
     artifacts = Artifacts((tmp_path / "store").as_uri(), "sqlite:///unused")
     [bundle, *_] = bundles
