@@ -24,6 +24,7 @@ from recdistill.loops.ahead import Guard, Waiting
 from recdistill.loops.window import Window, labels_of
 from recdistill.progress import Progress
 from recdistill.records import Example, Feedback, Impression, Item, Ranking, decode, decode_item
+from recdistill.sealed import put
 from recdistill.stream import Log, Message, Place, TopicPartition, place_at, read_place, write_time
 from recdistill.teachers.builtin import Training
 from recdistill.teachers.linear import Blend
@@ -185,13 +186,7 @@ def note(teacher: Path, latest_list: str) -> None:
     Raises:
         TeacherError: It cannot be written.
     """
-    path = _note_of(teacher)
-    draft = path.with_name(f".{path.name}.part")
-    try:
-        draft.write_text(json.dumps({"latest_list": latest_list}) + "\n", encoding="utf-8")
-        draft.replace(path)
-    except OSError as e:
-        raise TeacherError(f"{path}: cannot be written ({e.strerror})") from e
+    put(_note_of(teacher), json.dumps({"latest_list": latest_list}).encode() + b"\n", TeacherError)
 
 
 def taught_us(teacher: Path) -> int | None:
